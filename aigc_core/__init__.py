@@ -1,0 +1,72 @@
+"""aigc: a plugin-based registry of generative models.
+
+The Python API is the command line's verbs as functions. Importing this package costs nothing: each name is
+imported as it is first used (PEP 562), so a backend's registration module may import it freely.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aigc_core._version import __version__
+
+if TYPE_CHECKING:
+    from aigc_core.api import inspect, list_datasets, list_models, list_weights, load
+    from aigc_core.hookspecs import hookimpl
+    from aigc_core.sampling.draw import sample
+    from aigc_core.specs import CommandSpec, DataInfo, DataNeeds, DatasetSpec, MetricSpec, ModelSpec, Output
+    from aigc_core.specs import SamplerSpec
+    from aigc_core.training.job import train
+
+_HOMES = {
+    "hookimpl": "hookspecs",
+    "inspect": "api",
+    "list_datasets": "api",
+    "list_models": "api",
+    "list_weights": "api",
+    "load": "api",
+    "sample": "sampling.draw",
+    "train": "training.job",
+    "CommandSpec": "specs",
+    "DataInfo": "specs",
+    "DataNeeds": "specs",
+    "DatasetSpec": "specs",
+    "MetricSpec": "specs",
+    "ModelSpec": "specs",
+    "Output": "specs",
+    "SamplerSpec": "specs",
+}
+
+__all__ = [
+    "CommandSpec",
+    "DataInfo",
+    "DataNeeds",
+    "DatasetSpec",
+    "MetricSpec",
+    "ModelSpec",
+    "Output",
+    "SamplerSpec",
+    "__version__",
+    "hookimpl",
+    "inspect",
+    "list_datasets",
+    "list_models",
+    "list_weights",
+    "load",
+    "sample",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,48 @@
+"""The command line: `main` turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """The console script `aigc`. Exits with a code of docs/exit-codes.md."""
+    import click
+
+    from aigc_core.cli.root import cli
+    from aigc_core.errors import AigcError, did_you_mean
+
+    try:
+        code = cli.main(prog_name="aigc", standalone_mode=False)
+    except click.NoSuchOption as error:
+        known = [name for p in (error.ctx.command.params if error.ctx else []) for name in p.opts]
+        hint = did_you_mean(error.option_name, known) or "; see --help"
+        _fail(f"no option {error.option_name!r}{hint}", 2)
+    except click.ClickException as error:
+        _fail(_line(error.format_message()), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; nothing was kept", 130)
+    except AigcError as error:
+        if os.environ.get("AIGC_DEBUG"):
+            raise
+        _fail(_line(str(error)), error.exit_code)
+    except BrokenPipeError:  # `aigc models list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("AIGC_DEBUG"):
+            raise
+        from aigc_core.registry import failure
+
+        _fail(f"a bug, please report it (AIGC_DEBUG=1 shows the traceback): {failure(error)}", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(f"aigc: {message}\n")
+    sys.exit(code)

@@ -1,0 +1,93 @@
+"""`aigc data`."""
+
+from __future__ import annotations
+
+import click
+
+from aigc_core.cli.common import DataName, SizeType, fields, json_option, note, open_registry, print_json, table
+from aigc_core.cli.groups import LazyGroup
+
+
+@click.group(cls=LazyGroup, default="list")
+def data() -> None:
+    """List the known data sets, or show any."""
+
+
+@data.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the data sets known by name."""
+    specs = list(open_registry().datasets.values())
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": s.name,
+                    "summary": s.summary,
+                    "modality": s.modality,
+                    "license": s.license,
+                    "shape": list(s.shape),
+                    "count": s.count,
+                    "splits": list(s.splits),
+                }
+                for s in specs
+            ]
+        )
+        return
+    table(
+        [
+            [s.name, s.modality, "x".join(map(str, s.shape)), str(s.count), ", ".join(s.splits), s.summary]
+            for s in specs
+        ],
+        ["DATA", "MODALITY", "SHAPE", "COUNT", "SPLITS", "SUMMARY"],
+    )
+    note("a path serves as well: a folder of pictures, an IDX file, an .npz")
+
+
+@data.command("show")
+@click.argument("name", type=DataName())
+@click.option("--split", default="train", show_default=True, help="Which part of the data.")
+@click.option("--size", type=SizeType(), help="Crop and resize a folder's pictures.")
+@click.option("--strict", is_flag=True, help="Fail on the first unreadable picture.")
+@json_option
+def show(name: str, split: str, size: tuple[int, int] | None, strict: bool, as_json: bool) -> None:
+    """Read a data set (a name or a path) and tell what it holds."""
+    registry = open_registry()
+    from aigc_core.data.sources import open_data
+    from aigc_core.progress import Progress
+
+    found = open_data(name, registry, split=split, size=size, strict=strict, track=Progress().track)
+    counts: dict[str, int] = {}
+    if found.info.classes:
+        import torch
+
+        labels = found.fetch(torch.arange(len(found)))[1]
+        if labels is not None:
+            histogram = torch.bincount(labels, minlength=len(found.info.classes)).tolist()
+            counts = dict(zip(found.info.classes, histogram, strict=True))
+    if as_json:
+        print_json(
+            {
+                "name": found.name,
+                "split": found.split,
+                "modality": found.info.modality,
+                "shape": list(found.info.shape),
+                "count": len(found),
+                "classes": counts,
+                "digest": found.digest,
+                "skipped": found.skipped,
+            }
+        )
+        return
+    fields(
+        {
+            "data": found.name,
+            "split": found.split,
+            "modality": found.info.modality,
+            "shape": "x".join(map(str, found.info.shape)) + " (channels x height x width)",
+            "count": str(len(found)),
+            "classes": ", ".join(f"{name} ({n})" for name, n in counts.items()),
+            "digest": found.digest,
+            "skipped": "; ".join(found.skipped),
+        }
+    )

@@ -1,0 +1,66 @@
+"""`aigc` itself."""
+
+from __future__ import annotations
+
+import click
+
+from aigc_core._version import __version__
+from aigc_core.cli.groups import LazyGroup
+
+COMMANDS = {
+    "models": ("aigc_core.cli.models:models", "List the models, or show one with all its options."),
+    "plugins": ("aigc_core.cli.plugins:plugins", "List the installed backends and examine them."),
+    "data": ("aigc_core.cli.data:data", "List the known data sets, or show any."),
+    "train": ("aigc_core.cli.train:train", "Train a model on data and keep its weights."),
+    "sample": ("aigc_core.cli.sample:sample", "Draw samples from weights."),
+    "weights": ("aigc_core.cli.weights:weights", "List the weights that were kept."),
+    "inspect": ("aigc_core.cli.inspect:inspect", "Show what a weights file or a sample says of itself."),
+    "demo": ("aigc_core.cli.demo:demo", "Train two models on small digits and draw a picture of it all."),
+}
+
+
+class Root(LazyGroup):
+    """The core's commands, and a group for each backend that adds commands of its own.
+
+    Core commands come first and import no backend; a backend can't replace them.
+    """
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in self.lazy:
+            return super().get_command(ctx, name)
+        return self._backend_group(name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from aigc_core.registry import default
+
+        return [*self.lazy, *(n for n in sorted(default().commands) if n not in self.lazy)]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_commands(ctx, formatter)
+        added = [(n, f"Commands of backend {n!r}.") for n in self.list_commands(ctx) if n not in self.lazy]
+        if added:
+            with formatter.section("Commands of backends"):
+                formatter.write_dl(added)
+
+    def _backend_group(self, name: str) -> click.Command | None:
+        from aigc_core.registry import default
+
+        registry = default()
+        if name not in registry.commands:
+            return None
+        specs = registry.commands[name]
+        group = LazyGroup(name, lazy={s.name: (s.command, s.summary) for s in specs.values()})
+        group.help = f"Commands of backend {name!r}."
+        return group
+
+
+@click.command(
+    cls=Root, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="aigc", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Generative models as plugins: list, train, sample, inspect.
+
+    Models come from backends, which are installed apart (see: aigc plugins list). AIGC_HOME says where
+    weights and runs are kept, AIGC_DATA where data sets are looked for.
+    """

@@ -1,0 +1,51 @@
+"""`aigc sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aigc_core.cli.common import KeyValue, WeightsName, open_registry
+
+
+@click.command()
+@click.argument("weights", type=WeightsName())
+@click.option("-n", "count", type=int, help="How many; by default 64, or one for each --image.")
+@click.option("--start", type=int, default=0, show_default=True, help="The index of the first one.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Sample i of a seed is always the same one.")
+@click.option("--sampler", help="One of the model's samplers; by default its first.")
+@click.option("-s", "--sampler-option", "options", type=KeyValue(), multiple=True, help="An option of the sampler.")
+@click.option("--image", "images", multiple=True, help="A picture to work on; may be given many times.")
+@click.option("--block", type=int, help="Samples computed together; by default the sampler's own number.")
+@click.option("--out", default=None, help="x.png (one sheet), x.npz, or a folder; by default WEIGHTS.png.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def sample(
+    weights: str,
+    count: int | None,
+    start: int,
+    seed: int,
+    sampler: str | None,
+    options: tuple[tuple[str, str], ...],
+    images: tuple[str, ...],
+    block: int | None,
+    out: str | None,
+    quiet: bool,
+) -> None:
+    """Draw samples from WEIGHTS: a name in the store, name@version, or a file."""
+    registry = open_registry()
+    if out is None:
+        name = Path(weights).stem if weights.endswith(".safetensors") else weights.replace("@", "-")
+        out = f"{name}.png"
+    from aigc_core.progress import Progress
+    from aigc_core.sampling.draw import sample as draw
+    from aigc_core.sampling.writers import check_target
+    from aigc_core.weights.store import Store
+
+    check_target(Path(out))
+    path = Store().find(weights)
+    draw(
+        path, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
+        block=block, out=out, registry=registry, progress=Progress(False if quiet else None),
+    )  # fmt: skip
+    click.echo(out)

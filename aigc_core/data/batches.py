@@ -1,0 +1,77 @@
+"""The batches of a run: a function of (seed, items seen) alone, so that any step can be started from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import torch
+
+from aigc_core.interfaces.batch import Batch
+from aigc_core.seeds import derive
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aigc_core.data.dataset import Dataset
+    from aigc_core.specs import Output
+
+
+class Batches:
+    """Batch k of an endless shuffled pass over a data set, each epoch in an order of its own.
+
+    Small sets are gathered, cast and scaled as whole tensors; sets that must be read from disk are fetched
+    a few batches ahead in a thread.
+    """
+
+    AHEAD = 3
+
+    def __init__(
+        self, dataset: Dataset, batch_size: int, seed: int, output: Output, device: torch.device
+    ) -> None:
+        self.dataset, self.batch_size, self.seed, self.device = dataset, batch_size, seed, device
+        self._scale = (output.high - output.low) / 255.0
+        self._low = output.low
+        self._orders: dict[int, Tensor] = {}
+
+    def indices(self, step: int) -> Tensor:
+        """[batch_size] int64: the items of step `step`, counted from 0."""
+        first, count, parts = step * self.batch_size, len(self.dataset), []
+        position, end = first, first + self.batch_size
+        while position < end:
+            epoch, offset = divmod(position, count)
+            take = min(count - offset, end - position)
+            parts.append(self._order(epoch)[offset : offset + take])
+            position += take
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = torch.randperm(len(self.dataset), generator=generator)
+        return self._orders[epoch]
+
+    def batch(self, index: Tensor) -> Batch:
+        """The items of an index [N], cast to float32 and scaled to the generator's range."""
+        pixels, labels = self.dataset.fetch(index)
+        x = pixels.to(self.device, torch.float32).mul_(self._scale).add_(self._low)
+        return Batch(x, index, None if labels is None else labels.to(self.device))
+
+    def steps(self, start: int, stop: int) -> Iterator[Batch]:
+        """The batches of steps start .. stop - 1."""
+        if self.dataset.in_memory:
+            for step in range(start, stop):
+                yield self.batch(self.indices(step))
+            return
+        with ThreadPoolExecutor(1, "aigc-data") as pool:
+            waiting: list[Future[Batch]] = []
+            try:
+                for step in range(start, stop):
+                    while len(waiting) < self.AHEAD and step + len(waiting) < stop:
+                        waiting.append(pool.submit(self.batch, self.indices(step + len(waiting))))
+                    yield waiting.pop(0).result()
+            finally:
+                for future in waiting:
+                    future.cancel()

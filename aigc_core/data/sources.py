@@ -1,0 +1,88 @@
+"""From what a user writes after `--data` to a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aigc_core.data.arrays import from_idx, from_npz
+from aigc_core.data.dataset import Dataset
+from aigc_core.data.folder import Track, is_picture, open_folder
+from aigc_core.data.idx import is_idx
+from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from aigc_core.data.folder import Size
+    from aigc_core.registry import Registry
+
+
+def open_data(
+    data: str | Path,
+    registry: Registry,
+    *,
+    split: str = "train",
+    size: Size | None = None,
+    strict: bool = False,
+    track: Track | None = None,
+) -> Dataset:
+    """A data set by its name, or by the path of a folder of pictures, an IDX file or an `.npz` archive.
+
+    A folder with `train` and `test` sub-folders has those splits; so have IDX files named as MNIST's are.
+    `size` (height, width) and `strict` concern folders of pictures: see `open_folder`.
+    Raises NotFoundError, DataError or DamagedFileError.
+    """
+    text = str(data)
+    if text in registry.datasets:
+        _no_size(size, f"data set {text!r} has a size of its own")
+        return _open_known(text, registry, split)
+    path = Path(data).expanduser()
+    if not path.exists():
+        hint = did_you_mean(text, list(registry.datasets)) or "; known sets: aigc data list"
+        raise NotFoundError(f"no data set and no path {text!r}{hint}")
+    if path.is_dir():
+        return _open_directory(path, split, size, strict, track)
+    _no_size(size, f"{path} is one file of pictures of one size")
+    if split != "train":
+        raise DataError(f"{path}: a file has no split {split!r}")
+    if path.suffix == ".npz":
+        return from_npz(path, path.stem)
+    if is_idx(path):
+        return from_idx(path, path.name.partition("-")[0])
+    raise DataError(f"{path}: not a folder of pictures, an IDX file (*-ubyte, *.gz) or an .npz archive")
+
+
+def _open_known(name: str, registry: Registry, split: str) -> Dataset:
+    from aigc_core.registry import resolve
+
+    spec = registry.datasets[name]
+    if split not in spec.splits:
+        raise DataError(f"data set {name!r} has no split {split!r}; it has: {', '.join(spec.splits)}")
+    found = resolve(spec.source, registry.dataset_backends[name])(split)
+    if not isinstance(found, Dataset):
+        raise BackendError(f"data set {name!r}: {spec.source} did not return an aigc_core.data.Dataset")
+    return found
+
+
+def _open_directory(path: Path, split: str, size: Size | None, strict: bool, track: Track | None) -> Dataset:
+    stem = f"{'train' if split == 'train' else 't10k'}-images-idx3-ubyte"
+    for file in (path / stem, path / f"{stem}.gz"):
+        if file.is_file():
+            _no_size(size, f"{file} is one file of pictures of one size")
+            return from_idx(file, path.name, split)
+    archives = sorted(path.glob("*.npz"))
+    if len(archives) == 1 and not any(is_picture(p, path) for p in path.iterdir()):
+        _no_size(size, f"{archives[0]} is one file of pictures of one size")
+        return from_npz(archives[0], path.name, split)
+    root = path
+    if (path / "train").is_dir() and (path / "test").is_dir():
+        root = path / split
+    elif split != "train":
+        raise DataError(f"{path}: has no split {split!r} (a folder of that name beside 'train')")
+    return open_folder(
+        root, name=path.resolve().name, split=split, size=size, strict=strict, track=track
+    )
+
+
+def _no_size(size: Size | None, reason: str) -> None:
+    if size is not None:
+        raise UsageError(f"--size does not apply: {reason}")

@@ -1,0 +1,23 @@
+"""Where aigc keeps what outlives a command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """`$AIGC_HOME`, or the user's data folder."""
+    own = os.environ.get("AIGC_HOME")
+    if own:
+        return Path(own).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("aigc", appauthor=False)
+
+
+def cache_home() -> Path:
+    """The user's cache folder (`~/.cache` on Linux)."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path()

@@ -1,0 +1,31 @@
+"""What a trainer's step is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some items of a data set, on the device of the engine.
+
+    The batches of one run all have the same size.
+    """
+
+    x: Tensor
+    """[N, *shape] float32 in the range that the generator's `output` declares (pictures: [N, C, H, W])."""
+    index: Tensor
+    """[N] int64: which items of the data set these are."""
+    labels: Tensor | None = None
+    """[N] int64 in 0 .. len(classes) - 1; None where the data has no labels."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """What a modality adds, each [N, ...]: lengths of sounds, tokens of a prompt."""
+
+    def __len__(self) -> int:
+        return self.x.shape[0]

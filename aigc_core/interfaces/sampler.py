@@ -1,0 +1,81 @@
+"""An algorithm that draws from a generator."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import torch
+
+from aigc_core.interfaces.generator import Generator
+from aigc_core.options import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+G = TypeVar("G", bound=Generator[Any])
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+
+def stream(seed: int, index: int) -> np.random.Generator:
+    """The random stream of sample `index` of `seed`: Philox, keyed by the two (Salmon et al. 2011)."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
+
+
+@dataclass(frozen=True)
+class Block:
+    """The samples that are computed together: as many as the block is large, aligned to its size.
+
+    Matrix products differ in their last bits between batch shapes. Therefore a block is always computed
+    whole, and row r is always sample `start + r`, with `start` a multiple of the size: sample i comes out
+    bit for bit the same, however many are asked for and from wherever.
+    """
+
+    seed: int
+    start: int
+    size: int
+    device: torch.device
+    labels: Tensor | None = None
+    """[size] int64, where labels are asked for."""
+    prompts: tuple[str, ...] | None = None
+    images: Tensor | None = None
+    """[size, C, H, W] float32 in the generator's output range, where pictures are given."""
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def indices(self) -> range:
+        return range(self.start, self.start + self.size)
+
+    @cached_property
+    def _streams(self) -> list[np.random.Generator]:
+        return [stream(self.seed, index) for index in self.indices]
+
+    def randn(self, *shape: int) -> Tensor:
+        """[size, *shape] standard normal values; row r continues the stream of sample `start + r`."""
+        return self._draw(self._streams, shape)
+
+    def randn_of(self, indices: list[int], *shape: int) -> Tensor:
+        """[len(indices), *shape]: the first values of the streams of any samples, for what spans several."""
+        return self._draw([stream(self.seed, index) for index in indices], shape)
+
+    def _draw(self, streams: list[np.random.Generator], shape: tuple[int, ...]) -> Tensor:
+        rows = np.stack([s.standard_normal(shape, dtype=np.float32) for s in streams])
+        return torch.from_numpy(rows).to(self.device)
+
+
+class Sampler(ABC, Generic[G, O]):
+    """Draws blocks of samples. Holds no state between blocks: any machine may compute any block."""
+
+    def __init__(self, options: O) -> None:
+        self.options = options
+
+    @abstractmethod
+    def sample(self, generator: G, block: Block) -> Tensor:
+        """[block.size, *generator.output.shape] in the output's range.
+
+        The generator is in evaluation mode, gradients are off. All randomness comes from the block.
+        """

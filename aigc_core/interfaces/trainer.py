@@ -1,0 +1,64 @@
+"""What fits a generator, and is thrown away."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from aigc_core.interfaces.batch import Batch
+from aigc_core.interfaces.engine import Engine
+from aigc_core.interfaces.generator import Generator
+from aigc_core.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Metrics = Mapping[str, "Tensor"]
+"""Names to 0-d tensors, detached, still on the device: reading one is a host synchronisation, which is
+the loop's to decide. `loss` is the one that a progress bar shows first, where there is one."""
+
+G = TypeVar("G", bound=Generator[Any])
+T = TypeVar("T", bound=TrainingOptions)
+
+
+class Trainer(ABC, Generic[G, T]):
+    """Owns everything that fitting needs and sampling does not: critics, optimizers, averages, schedules.
+
+    Construct those in `__init__` as attributes. Whatever among them has `state_dict` and `load_state_dict`
+    is checkpointed; anything else that changes while training must be put into such an object, or be a
+    function of `engine.step`.
+    """
+
+    def __init__(self, generator: G, options: T, engine: Engine) -> None:
+        self.generator = generator
+        self.options = options
+        self.engine = engine
+
+    @abstractmethod
+    def step(self, batch: Batch) -> Metrics:
+        """One step: forward, backward and optimizer steps of all networks that are fitted.
+
+        Random values come from `self.engine.randn` or from torch's global stream, which the loop seeds
+        from (seed, step) before each step.
+        """
+
+    def result(self) -> Generator[Any]:
+        """The generator to keep: by default the one that is trained, often its moving average."""
+        return self.generator
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every attribute that has one, by its name."""
+        return {name: part.state_dict() for name, part in self._stateful().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned. Raises KeyError if a part is missing."""
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
+
+    def _stateful(self) -> dict[str, Any]:
+        return {
+            name: part
+            for name, part in sorted(vars(self).items())
+            if name != "engine" and hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+        }

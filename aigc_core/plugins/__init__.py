@@ -1,0 +1,1 @@
+"""How backends are found, taken one by one, and named where they are missing."""

@@ -1,0 +1,330 @@
+"""From an id to its spec, and from a spec to its classes: the only door to a backend's code."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from aigc_core.errors import AigcError, BackendError, NotFoundError, UsageError, did_you_mean
+from aigc_core.specs import CommandSpec, DatasetSpec, MetricSpec, ModelSpec, SamplerSpec
+
+if TYPE_CHECKING:
+    from aigc_core.events import Event
+    from aigc_core.interfaces import Generator, Sampler, Trainer
+    from aigc_core.options import Options, TrainingOptions
+
+Spec = ModelSpec | DatasetSpec | MetricSpec | CommandSpec
+
+_T = TypeVar("_T")
+
+OK: Final = "ok"
+BROKEN: Final = "broken"
+INCOMPATIBLE: Final = "incompatible"
+
+
+@dataclass(slots=True)
+class Backend:
+    """One installed distribution that has an entry point in `aigc.v1` (or another `aigc.vN`)."""
+
+    name: str
+    """The entry point's name, which is the family of all its models."""
+    distribution: str
+    version: str
+    module: str
+    api: int
+    state: str = OK
+    reason: str = ""
+    """Why it is not ok: one line, with the file and line where there is one."""
+    hooks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """Its implementations, by the hook's name."""
+
+    def error(self, wanted: str) -> BackendError:
+        """The error for having asked for something of a backend that is not ok."""
+        return BackendError(
+            f"{wanted} belongs to backend {self.name!r} ({self.distribution} {self.version}), "
+            f"which is {self.state}: {self.reason}"
+        )
+
+
+class Registrar:
+    """What the register hooks are handed: takes specs for one backend, checks and stages them.
+
+    Nothing is registered unless the backend's hooks all succeed.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend: Final = backend
+        self.staged: Final[list[Spec]] = []
+
+    def add(self, spec: Spec) -> None:
+        """Stages one spec.
+
+        Raises TypeError for anything else than a spec, ValueError for an id outside the backend's family.
+        """
+        if isinstance(spec, ModelSpec):
+            family, slash, name = spec.id.partition("/")
+            if not slash or not name or family != self.backend.name:
+                raise ValueError(f"model id {spec.id!r} must be of the form {self.backend.name!r} + '/name'")
+        elif not isinstance(spec, DatasetSpec | MetricSpec | CommandSpec):
+            raise TypeError(f"registry.add() takes a spec, not {type(spec).__name__}")
+        self.staged.append(spec)
+
+
+@dataclass(slots=True)
+class CheckContext:
+    """What `aigc_check` is handed."""
+
+    backend: Backend
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, text: str) -> None:
+        """Reports one thing that is wrong, in one line that says how to mend it."""
+        self.problems.append(text)
+
+
+class Registry:
+    """All that the installed backends offer."""
+
+    def __init__(self) -> None:
+        self.backends: Final[dict[str, Backend]] = {}
+        self.shadowed: Final[list[Backend]] = []
+        """Backends whose name another distribution took first."""
+        self.models: Final[dict[str, ModelSpec]] = {}
+        self.datasets: Final[dict[str, DatasetSpec]] = {}
+        self.dataset_backends: Final[dict[str, Backend]] = {}
+        self.metrics: Final[dict[str, MetricSpec]] = {}
+        self.commands: Final[dict[str, dict[str, CommandSpec]]] = {}
+        """By backend, then by name."""
+        self._deaf: Final[set[str]] = set()
+
+    def commit(self, registrar: Registrar) -> None:
+        """Takes over all that was staged, or raises ValueError and takes nothing."""
+        seen: set[tuple[type, str]] = set()
+        for spec in registrar.staged:
+            name = spec.id if isinstance(spec, ModelSpec) else spec.name
+            if name in self._table(spec, registrar.backend) or (type(spec), name) in seen:
+                raise ValueError(f"{type(spec).__name__[:-4].lower()} {name!r} is registered already")
+            seen.add((type(spec), name))
+        for spec in registrar.staged:
+            if isinstance(spec, CommandSpec):
+                self.commands.setdefault(registrar.backend.name, {})[spec.name] = spec
+            elif isinstance(spec, ModelSpec):
+                self.models[spec.id] = spec
+            elif isinstance(spec, DatasetSpec):
+                self.datasets[spec.name] = spec
+                self.dataset_backends[spec.name] = registrar.backend
+            else:
+                self.metrics[spec.name] = spec
+
+    def _table(self, spec: Spec, backend: Backend) -> Mapping[str, Spec]:
+        if isinstance(spec, ModelSpec):
+            return self.models
+        if isinstance(spec, DatasetSpec):
+            return self.datasets
+        return self.metrics if isinstance(spec, MetricSpec) else self.commands.get(backend.name, {})
+
+    def broken(self) -> list[Backend]:
+        """The backends that are installed but cannot be used."""
+        return [b for b in self.backends.values() if b.state != OK] + self.shadowed
+
+    def backend_of(self, model_id: str) -> Backend:
+        """The backend that registered a model."""
+        return self.backends[model_id.partition("/")[0]]
+
+    def find(self, name: str) -> ModelSpec:
+        """The spec of a model, by its id, an alias, or its short name where that is unambiguous.
+
+        Raises UsageError for an ambiguous short name, BackendError where the backend is broken or not
+        installed, NotFoundError otherwise.
+        """
+        if name in self.models:
+            return self.models[name]
+        matches = [s for s in self.models.values() if name in s.aliases or s.id.partition("/")[2] == name]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            ids = " and ".join(spec.id for spec in matches)
+            raise UsageError(f"model name {name!r} is ambiguous: {ids}; give the full id")
+        raise self._not_found(name)
+
+    def _not_found(self, name: str) -> AigcError:
+        backend = self.backends.get(name.partition("/")[0])
+        if backend and backend.state != OK:
+            return backend.error(f"model {name!r}")
+        from aigc_core.plugins.catalogue import Catalogue
+
+        catalogue = Catalogue.load()
+        entry = catalogue.provider(name)
+        if entry and entry.name not in self.backends:
+            return BackendError(
+                f"model {name!r} belongs to backend {entry.name!r}, which is not installed; "
+                f"install it: {catalogue.install_command(entry)}"
+            )
+        hint = did_you_mean(name, [*self.models, *(i.partition("/")[2] for i in self.models)])
+        return NotFoundError(f"no model {name!r}{hint or '; see: aigc models list'}")
+
+    def emit(self, event: Event) -> None:
+        """Tells every backend that listens; what fails is reported once and harms nothing."""
+        for backend in self.backends.values():
+            if "aigc_on_event" not in backend.hooks or backend.name in self._deaf:
+                continue
+            try:
+                backend.hooks["aigc_on_event"](event)
+            except Exception as error:
+                self._deaf.add(backend.name)
+                sys.stderr.write(
+                    f"aigc: backend {backend.name!r} failed on event {event.kind!r} and hears no more of this "
+                    f"job: {failure(error)}\n"
+                )
+
+    def load(self, name: str) -> Model:
+        """A model whose classes are imported as they are asked for. Raises as `find` does."""
+        spec = self.find(name)
+        return Model(spec, self.backend_of(spec.id))
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A spec with access to its classes; each property imports what it returns, and no more.
+
+    Every property raises BackendError where the class cannot be imported or is of the wrong kind.
+    """
+
+    spec: ModelSpec
+    backend: Backend
+
+    @property
+    def config(self) -> type[Options]:
+        """The generator's option schema; importing it imports no torch."""
+        from aigc_core.options import Options
+
+        return self._resolve(self.spec.config, Options)
+
+    @property
+    def trainer_config(self) -> type[TrainingOptions]:
+        """The trainer's option schema; importing it imports no torch."""
+        from aigc_core.options import TrainingOptions
+
+        if self.spec.trainer_config is None:
+            return TrainingOptions
+        return self._resolve(self.spec.trainer_config, TrainingOptions)
+
+    @property
+    def generator(self) -> type[Generator]:
+        from aigc_core.interfaces import Generator
+
+        return self._resolve(self.spec.generator, Generator)
+
+    @property
+    def trainer(self) -> type[Trainer]:
+        """Raises UsageError where the model cannot be trained."""
+        from aigc_core.interfaces import Trainer
+
+        if self.spec.trainer is None:
+            raise UsageError(f"model {self.spec.id!r} cannot be trained; it is for sampling only")
+        return self._resolve(self.spec.trainer, Trainer)
+
+    def sampler_spec(self, name: str | None) -> tuple[str, SamplerSpec]:
+        """A sampler's name and spec, the default one for None. Raises UsageError for an unknown name."""
+        if not self.spec.samplers:
+            raise UsageError(f"model {self.spec.id!r} has no sampler")
+        if name is None:
+            name = next(iter(self.spec.samplers))
+        if name not in self.spec.samplers:
+            known = list(self.spec.samplers)
+            hint = did_you_mean(name, known) or f"; there are: {', '.join(known)}"
+            raise UsageError(f"model {self.spec.id!r} has no sampler {name!r}{hint}")
+        return name, self.spec.samplers[name]
+
+    def sampler(self, name: str) -> type[Sampler]:
+        from aigc_core.interfaces import Sampler
+
+        return self._resolve(self.sampler_spec(name)[1].sampler, Sampler)
+
+    def sampler_config(self, name: str) -> type[Options]:
+        """A sampler's option schema; importing it imports no torch."""
+        from aigc_core.options import Options
+
+        return self._resolve(self.sampler_spec(name)[1].config, Options)
+
+    def _resolve(self, path: str, kind: type[_T]) -> type[_T]:
+        found = resolve(path, self.backend)
+        if not (isinstance(found, type) and issubclass(found, kind)):
+            raise BackendError(
+                f"backend {self.backend.name!r}: {path} of model {self.spec.id!r} is no "
+                f"{kind.__module__}.{kind.__name__}; report it to the author of {self.backend.distribution}"
+            )
+        return found
+
+
+def resolve(path: str, backend: Backend) -> Any:
+    """Imports `package.module:attribute` of a backend. Raises BackendError, naming both, if it can't."""
+    import importlib
+
+    module, _, attribute = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (Exception, SystemExit) as error:
+        reason = failure(error)
+        raise BackendError(
+            f"backend {backend.name!r} ({backend.distribution} {backend.version}) "
+            f"cannot provide {path}: {reason}"
+        ) from error
+    return found
+
+
+def failure(error: BaseException) -> str:
+    """One line about an exception: its kind, its message, the file and line that raised it."""
+    trace, where = error.__traceback__, ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if "importlib" not in code.co_filename:
+            where = f" ({code.co_filename}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def visible(specs: Iterable[ModelSpec]) -> list[ModelSpec]:
+    """Specs in the order of a listing: natural order of ids (`gpt2` before `gpt10`), deprecated ones last."""
+    import re
+
+    def key(spec: ModelSpec) -> tuple[bool, list[tuple[int, str]]]:
+        parts = re.split(r"(\d+)", spec.id)
+        return spec.replaced_by is not None, [(int(p), "") if p.isdigit() else (-1, p) for p in parts]
+
+    return sorted(specs, key=key)
+
+
+@functools.cache
+def default() -> Registry:
+    """The registry of this environment; backends are discovered once a process."""
+    from aigc_core.plugins.discovery import discover
+
+    return discover()
+
+
+def as_json(spec: ModelSpec, backend: Backend) -> Mapping[str, Any]:
+    """A model as `aigc models list --json` shows it."""
+    return {
+        "id": spec.id,
+        "summary": spec.summary,
+        "modality": spec.modality,
+        "license": spec.license,
+        "backend": backend.name,
+        "distribution": backend.distribution,
+        "version": backend.version,
+        "trainable": spec.trainer is not None,
+        "samplers": list(spec.samplers),
+        "conditions": list(spec.conditions),
+        "capabilities": list(spec.capabilities),
+        "aliases": list(spec.aliases),
+        "params": spec.params,
+        "paper": spec.paper,
+        "replaced_by": spec.replaced_by,
+    }

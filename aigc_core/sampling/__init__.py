@@ -1,0 +1,1 @@
+"""Requests, blocks, and files that a person opens."""

@@ -1,0 +1,131 @@
+"""What a backend declares: frozen records of plain data.
+
+Nothing here imports torch, pydantic or a backend. A spec names classes by dotted strings
+(`package.module:Class`), which `registry.load` resolves at last use, so that a listing costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+API_VERSION: Final = 1
+"""The major version of the contract between core and backends; it names the entry point group."""
+
+ENTRY_POINT_GROUP: Final = f"aigc.v{API_VERSION}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerSpec:
+    """An algorithm that draws from a generator, swappable without retraining."""
+
+    sampler: str
+    """`package.module:Class`, a subclass of `aigc_core.interfaces.Sampler`."""
+    config: str
+    """`package.module:Class`, a subclass of `aigc_core.options.Options` in a module without torch."""
+    summary: str
+    nfe: str = "1"
+    """Network evaluations a sample, as a number or in terms of the options (`2 * steps - 1`)."""
+    needs: tuple[str, ...] = ()
+    """What a request must bring beyond a seed: `image`, `label`, `prompt`."""
+    block: int = 64
+    """Samples computed together; a sample's last bits depend on it, so its record names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataNeeds:
+    """What a model can be fitted on. `smallest` and `largest` bound the shape, axis by axis."""
+
+    modality: str
+    smallest: tuple[int, ...] = ()
+    largest: tuple[int, ...] = ()
+    labels: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model of a backend: everything that a listing, a help page or a catalogue shows."""
+
+    id: str
+    """`family/name`; the family is the name of the backend's entry point."""
+    summary: str
+    modality: str
+    license: str
+    generator: str
+    config: str
+    data: DataNeeds
+    trainer: str | None = None
+    trainer_config: str | None = None
+    samplers: Mapping[str, SamplerSpec] = field(default_factory=dict)
+    """The first one is the default."""
+    conditions: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    paper: str | None = None
+    params: str | None = None
+    """Roughly how many parameters the defaults give, for a reader: `1.1 M at 1x28x28`."""
+    aliases: tuple[str, ...] = ()
+    replaced_by: str | None = None
+    """The id to use instead, where this one is deprecated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec:
+    """A data set known by name."""
+
+    name: str
+    summary: str
+    modality: str
+    license: str
+    source: str
+    """`package.module:function`, called with (split: str); returns an `aigc_core.data.Dataset`."""
+    shape: tuple[int, ...] = ()
+    count: int = 0
+    splits: tuple[str, ...] = ("train",)
+    """The first one is what a model is trained on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSpec:
+    """A figure of merit over samples and data."""
+
+    name: str
+    summary: str
+    modality: str
+    metric: str
+    """`package.module:Class`"""
+    lower_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandSpec:
+    """A sub-command that a backend adds under its own name: `aigc BACKEND COMMAND`."""
+
+    name: str
+    summary: str
+    command: str
+    """`package.module:object`, a click command"""
+
+
+@dataclass(frozen=True, slots=True)
+class DataInfo:
+    """What a generator must know of its data to be built, and all of it; kept in the weights file."""
+
+    modality: str
+    shape: tuple[int, ...]
+    """One item: (channels, height, width) for pictures, (channels, samples) for sound, () for text."""
+    classes: tuple[str, ...] = ()
+    """The names of the labels 0, 1, ...; empty where there are no labels."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the modality needs beyond a shape, as JSON: sample rate, vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a generator emits: the shape of one item and the range of its values."""
+
+    modality: str
+    shape: tuple[int, ...]
+    low: float = -1.0
+    high: float = 1.0
+    details: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,49 @@
+"""The options of the GAN models; no torch here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aigc_core.options import Field, Options, TrainingOptions
+
+
+class MLPConfig(Options):
+    latent: int = Field(100, ge=1, le=4096, description="size of the latent")
+    hidden: tuple[int, ...] = Field((256, 512, 1024), min_length=1, description="widths of the hidden layers")
+
+
+class DCGANConfig(Options):
+    latent: int = Field(64, ge=1, le=4096, description="size of the latent")
+    width: int = Field(24, ge=4, le=1024, description="channels of the finest layer; doubled at each coarser one")
+
+
+class GANTraining(TrainingOptions):
+    """Adam for both networks, one step each a batch."""
+
+    critic_lr: float | None = Field(None, gt=0, le=10, description="the critic's learning rate; none: as lr")
+    beta1: float = Field(0.0, ge=0, lt=1, description="Adam's beta 1")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's beta 2")
+    objective: Literal["hinge", "nonsaturating"] = Field("hinge", description="what the two networks play for")
+    ema_half_life: float = Field(
+        50_000, gt=0, description="half-life of the generator's moving average, in pictures"
+    )
+
+
+class MLPTraining(GANTraining):
+    batch_size: int = Field(128, ge=1, le=65536, description="pictures a step, over all processes")
+    lr: float = Field(2e-4, gt=0, le=10, description="the generator's learning rate")
+    beta1: float = Field(0.5, ge=0, lt=1, description="Adam's beta 1")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's beta 2")
+    epochs: float = Field(20.0, gt=0, description="passes over the data, where --steps is not given")
+    objective: Literal["hinge", "nonsaturating"] = Field(
+        "nonsaturating", description="what the two networks play for"
+    )
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout in the critic")
+
+
+class DCGANTraining(GANTraining):
+    lr: float = Field(5e-4, gt=0, le=10, description="the generator's learning rate")
+
+
+class PriorOptions(Options):
+    """The prior has no options."""
