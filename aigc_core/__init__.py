@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from aigc_core.api import inspect, list_datasets, list_models, list_weights, load
     from aigc_core.hookspecs import hookimpl
     from aigc_core.sampling.draw import sample
-    from aigc_core.specs import CommandSpec, DataInfo, DataNeeds, DatasetSpec, MetricSpec, ModelSpec, Output
-    from aigc_core.specs import SamplerSpec
+    from aigc_core.specs import (
+        CommandSpec,
+        DataInfo,
+        DataNeeds,
+        DatasetSpec,
+        MetricSpec,
+        ModelSpec,
+        Output,
+        SamplerSpec,
+    )
     from aigc_core.training.job import train
 
 _HOMES = {

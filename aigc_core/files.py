@@ -58,7 +58,10 @@ def storage_errors(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, "its folder is a file") from error
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:

@@ -9,13 +9,16 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aigc_core.errors import UsageError, did_you_mean
 
-__all__ = ["Field", "Option", "Options", "TrainingOptions", "describe", "parse"]
+if TYPE_CHECKING:
+    from aigc_core.registry import Model
+
+__all__ = ["Field", "Option", "Options", "TrainingOptions", "check_options", "describe", "parse"]
 
 
 class Options(BaseModel):
@@ -93,6 +96,18 @@ def parse(schemas: Mapping[str, type[Options]], given: Mapping[str, Any], what: 
         field = schemas[owner[name]].model_fields[name]
         sorted_out[owner[name]][name] = _from_text(field.annotation, value)
     return {part: _validate(schema, sorted_out[part], what) for part, schema in schemas.items()}
+
+
+def check_options(
+    model: Model, given: Mapping[str, Any], epochs: float | None = None
+) -> tuple[Options, TrainingOptions]:
+    """The model's and its training's options; imports no torch. Raises UsageError as `parse` does."""
+    given = given if epochs is None else {**given, "epochs": epochs}
+    schemas = {"model": model.config, "training": model.trainer_config}
+    parsed = parse(schemas, given, f"model {model.spec.id!r}")
+    training = parsed["training"]
+    assert isinstance(training, TrainingOptions)
+    return parsed["model"], training
 
 
 def _validate(schema: type[_S], values: Mapping[str, Any], what: str) -> _S:

@@ -32,7 +32,13 @@ class Progress:
         from tqdm import tqdm
 
         with tqdm(
-            total=total, desc=text, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True, leave=False
+            total=total,
+            desc=text,
+            unit=unit,
+            initial=initial,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            leave=False,
         ) as shown:
             yield _Shown(shown)
 

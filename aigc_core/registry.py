@@ -213,19 +213,19 @@ class Model:
         return self._resolve(self.spec.trainer_config, TrainingOptions)
 
     @property
-    def generator(self) -> type[Generator]:
+    def generator(self) -> type[Generator[Any]]:
         from aigc_core.interfaces import Generator
 
-        return self._resolve(self.spec.generator, Generator)
+        return self._resolve(self.spec.generator, Generator)  # type: ignore[type-abstract]
 
     @property
-    def trainer(self) -> type[Trainer]:
+    def trainer(self) -> type[Trainer[Any, Any]]:
         """Raises UsageError where the model cannot be trained."""
         from aigc_core.interfaces import Trainer
 
         if self.spec.trainer is None:
             raise UsageError(f"model {self.spec.id!r} cannot be trained; it is for sampling only")
-        return self._resolve(self.spec.trainer, Trainer)
+        return self._resolve(self.spec.trainer, Trainer)  # type: ignore[type-abstract]
 
     def sampler_spec(self, name: str | None) -> tuple[str, SamplerSpec]:
         """A sampler's name and spec, the default one for None. Raises UsageError for an unknown name."""
@@ -239,10 +239,10 @@ class Model:
             raise UsageError(f"model {self.spec.id!r} has no sampler {name!r}{hint}")
         return name, self.spec.samplers[name]
 
-    def sampler(self, name: str) -> type[Sampler]:
+    def sampler(self, name: str) -> type[Sampler[Any, Any]]:
         from aigc_core.interfaces import Sampler
 
-        return self._resolve(self.sampler_spec(name)[1].sampler, Sampler)
+        return self._resolve(self.sampler_spec(name)[1].sampler, Sampler)  # type: ignore[type-abstract]
 
     def sampler_config(self, name: str) -> type[Options]:
         """A sampler's option schema; importing it imports no torch."""

@@ -11,7 +11,7 @@ def main() -> None:
     import click
 
     from aigc_core.cli.root import cli
-    from aigc_core.errors import AigcError, did_you_mean
+    from aigc_core.errors import AigcError, StorageError, did_you_mean
 
     try:
         code = cli.main(prog_name="aigc", standalone_mode=False)
@@ -30,6 +30,11 @@ def main() -> None:
     except BrokenPipeError:  # `aigc models list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if os.environ.get("AIGC_DEBUG"):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{(error.strerror or str(error)).lower()}", StorageError.exit_code)
     except Exception as error:
         if os.environ.get("AIGC_DEBUG"):
             raise

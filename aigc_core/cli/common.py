@@ -14,6 +14,10 @@ from aigc_core.registry import Registry, default
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    _Type = click.ParamType[Any]
+else:
+    _Type = click.ParamType
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -55,7 +59,7 @@ def fields(values: Mapping[str, str | None]) -> None:
             click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
 
 
-class KeyValue(click.ParamType):
+class KeyValue(_Type):
     """`key=value`, many times over, becomes a dict."""
 
     name = "key=value"
@@ -71,7 +75,7 @@ class KeyValue(click.ParamType):
         return key.strip(), text
 
 
-class SizeType(click.ParamType):
+class SizeType(_Type):
     """`64` or `112x92` (height x width) in pixels."""
 
     name = "HxW"
@@ -87,7 +91,7 @@ class SizeType(click.ParamType):
         return int(parts[0]), int(parts[-1])
 
 
-class ModelId(click.ParamType):
+class ModelId(_Type):
     """A model's id, completed by the shell from the registry."""
 
     name = "model"
@@ -101,7 +105,7 @@ class ModelId(click.ParamType):
         return [CompletionItem(s.id, help=s.summary) for s in models if s.id.startswith(incomplete)]
 
 
-class WeightsName(click.ParamType):
+class WeightsName(_Type):
     """A name in the store, completed by the shell; or a path."""
 
     name = "weights"
@@ -116,7 +120,7 @@ class WeightsName(click.ParamType):
         return [CompletionItem(name) for name in Store().names() if name.startswith(incomplete)]
 
 
-class DataName(click.ParamType):
+class DataName(_Type):
     """A data set's name, completed by the shell; or a path."""
 
     name = "data"

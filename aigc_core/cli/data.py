@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import click
 
-from aigc_core.cli.common import DataName, SizeType, fields, json_option, note, open_registry, print_json, table
+from aigc_core.cli.common import (
+    DataName,
+    SizeType,
+    fields,
+    json_option,
+    note,
+    open_registry,
+    print_json,
+    table,
+)
 from aigc_core.cli.groups import LazyGroup
 
 

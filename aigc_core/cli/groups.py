@@ -49,9 +49,9 @@ class LazyGroup(click.Group):
             formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if self.default and not (args and (args[0] in self.list_commands(ctx) or args[0] == "--help")):
-            if not args or args[0].startswith("-"):
-                args = [self.default, *args]
+        first = args[0] if args else "-"
+        if self.default and first.startswith("-") and first not in ctx.help_option_names:
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
     def resolve_command(

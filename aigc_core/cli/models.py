@@ -18,7 +18,9 @@ def models() -> None:
 
 @models.command("list")
 @click.option("--modality", metavar="M", help="Only models of one modality: image, text, audio.")
-@click.option("--can", metavar="C", multiple=True, help="Only models with a condition, sampler or capability.")
+@click.option(
+    "--can", metavar="C", multiple=True, help="Only models with a condition, sampler or capability."
+)
 @click.option("--all", "every", is_flag=True, help="Also models of known backends that are not installed.")
 @json_option
 def list_(modality: str | None, can: tuple[str, ...], every: bool, as_json: bool) -> None:
@@ -73,7 +75,10 @@ def show(model: str, as_json: bool) -> None:
             "replaced by": spec.replaced_by,
         }
     )
-    titles = {"model": "Options of the model (-o key=value)", "training": "Options of training (-o key=value)"}
+    titles = {
+        "model": "Options of the model (-o key=value)",
+        "training": "Options of training (-o key=value)",
+    }
     for group, options in groups.items():
         click.echo()
         click.secho(titles[group], bold=True)
@@ -125,10 +130,7 @@ def _options(options: list[Any]) -> None:
     if not options:
         click.echo("  none")
         return
-    rows = [
-        [f"  {o.name}", o.type, _default(o.default), o.limits, o.help]
-        for o in options
-    ]
+    rows = [[f"  {o.name}", o.type, _default(o.default), o.limits, o.help] for o in options]
     table(rows, ["  NAME", "TYPE", "DEFAULT", "RANGE", "MEANING"])
 
 

@@ -46,7 +46,14 @@ def list_(as_json: bool) -> None:
         return
     table(
         [
-            [b.name, b.distribution, b.version, str(b.api), str(counts[b.name] if b.state == OK else 0), b.state]
+            [
+                b.name,
+                b.distribution,
+                b.version,
+                str(b.api),
+                str(counts[b.name] if b.state == OK else 0),
+                b.state,
+            ]
             for b in backends
         ],
         ["BACKEND", "DISTRIBUTION", "VERSION", "API", "MODELS", "STATE"],

@@ -55,7 +55,9 @@ class Root(LazyGroup):
 
 
 @click.command(
-    cls=Root, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Root,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="aigc", message="%(prog)s %(version)s")
 def cli() -> None:

@@ -13,9 +13,13 @@ from aigc_core.cli.common import KeyValue, WeightsName, open_registry
 @click.argument("weights", type=WeightsName())
 @click.option("-n", "count", type=int, help="How many; by default 64, or one for each --image.")
 @click.option("--start", type=int, default=0, show_default=True, help="The index of the first one.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Sample i of a seed is always the same one.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Sample i of a seed is always the same one."
+)
 @click.option("--sampler", help="One of the model's samplers; by default its first.")
-@click.option("-s", "--sampler-option", "options", type=KeyValue(), multiple=True, help="An option of the sampler.")
+@click.option(
+    "-s", "--sampler-option", "options", type=KeyValue(), multiple=True, help="An option of the sampler."
+)
 @click.option("--image", "images", multiple=True, help="A picture to work on; may be given many times.")
 @click.option("--block", type=int, help="Samples computed together; by default the sampler's own number.")
 @click.option("--out", default=None, help="x.png (one sheet), x.npz, or a folder; by default WEIGHTS.png.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from aigc_core.cli.common import (
@@ -15,21 +18,38 @@ from aigc_core.cli.common import (
     open_registry,
     print_json,
 )
+from aigc_core.options import check_options
+
+if TYPE_CHECKING:
+    from aigc_core.training.job import Plan
 
 
 @click.command()
 @click.argument("model", type=ModelId())
-@click.option("--data", required=True, type=DataName(), help="A data set's name, or a path (see: aigc data list).")
+@click.option(
+    "--data", required=True, type=DataName(), help="A data set's name, or a path (see: aigc data list)."
+)
 @click.option("--name", help="Keep the weights under this name; by default made of model and data.")
 @click.option("--steps", type=int, help="How many steps to train.")
-@click.option("--epochs", type=float, help="How many passes over the data; by default the model's own number.")
+@click.option(
+    "--epochs", type=float, help="How many passes over the data; by default the model's own number."
+)
 @click.option("--batch-size", type=int, help="Items a step.")
 @click.option("--lr", type=float, help="Learning rate.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides everything random.")
-@click.option("-o", "--option", "options", type=KeyValue(), multiple=True, help="An option of the model or its training.")
+@click.option(
+    "-o",
+    "--option",
+    "options",
+    type=KeyValue(),
+    multiple=True,
+    help="An option of the model or its training.",
+)
 @click.option("--size", type=SizeType(), help="Crop and resize a folder's pictures to this height and width.")
 @click.option("--strict", is_flag=True, help="Fail on the first unreadable picture instead of skipping it.")
-@click.option("--checkpoint-every", type=int, metavar="N", help="Steps between checkpoints; by default one a minute.")
+@click.option(
+    "--checkpoint-every", type=int, metavar="N", help="Steps between checkpoints; by default one a minute."
+)
 @click.option("--again", is_flag=True, help="Train once more what has finished, as a new version.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show what would be trained, and stop.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -57,85 +77,68 @@ def train(
     The same command again resumes an interrupted run, and says so of a finished one.
     """
     registry = open_registry()
-    given: dict[str, object] = dict(options)
-    for flag, value in (("batch_size", batch_size), ("lr", lr)):
-        if value is not None:
-            given[flag] = value
-    _check_early(registry.load(model), given, epochs)
-    from aigc_core.progress import Progress
-    from aigc_core.training import job
+    flags = {"batch_size": batch_size, "lr": lr}
+    given = {**dict(options), **{flag: value for flag, value in flags.items() if value is not None}}
+    check_options(registry.load(model), given, epochs)  # before torch is imported, let alone data read
 
-    progress = Progress(False if quiet else None)
-    common = {
+    from aigc_core.progress import Progress
+    from aigc_core.training.job import plan
+    from aigc_core.training.job import train as train_
+
+    common: dict[str, Any] = {
         "name": name, "steps": steps, "epochs": epochs, "seed": seed, "options": given, "size": size,
-        "strict": strict, "registry": registry, "progress": progress,
+        "strict": strict, "registry": registry, "progress": Progress(False if quiet else None),
     }  # fmt: skip
     if dry_run:
-        _show_plan(job.plan(model, data, **common), as_json)  # type: ignore[arg-type]
+        _show_plan(plan(model, data, **common), as_json)
         return
-    done = job.train(model, data, again=again, checkpoint_every=checkpoint_every, **common)  # type: ignore[arg-type]
+    done = train_(model, data, again=again, checkpoint_every=checkpoint_every, **common)
     for item in done.skipped[:10]:
         note(f"skipped {item}")
     if done.skipped:
         note(f"skipped {len(done.skipped)} unreadable pictures in all (--strict makes that an error)")
     if as_json:
-        print_json(
-            {
-                "weights": done.weights, "path": str(done.path), "run": str(done.run), "seconds": done.seconds,
-                "resumed_at": done.resumed_at, "already_finished": done.already_finished, "skipped": done.skipped,
-                **done.record,
-            }
-        )  # fmt: skip
+        print_json({**asdict(done), "path": str(done.path), "run": str(done.run), **done.record,
+                    "already_finished": done.already_finished})  # fmt: skip
         return
-    record = done.record
-    metrics = ", ".join(f"{key} {value:.4g}" for key, value in record["training"]["metrics"].items())
+    training = done.record["training"]
+    metrics = ", ".join(f"{key} {value:.4g}" for key, value in training["metrics"].items())
     if done.already_finished:
-        click.echo(f"{done.weights} is there already: the same run has finished ({metrics}); --again trains a new version")
+        click.echo(
+            f"{done.weights} is there already ({metrics}); --again trains the same once more, as a new version"
+        )
     else:
         resumed = f", resumed at step {done.resumed_at}" if done.resumed_at else ""
-        click.echo(f"kept {done.weights}: {record['training']['steps']} steps in {done.seconds:.0f} s{resumed} ({metrics})")
+        click.echo(
+            f"kept {done.weights}: {training['steps']} steps in {done.seconds:.0f} s{resumed} ({metrics})"
+        )
     click.echo(f"  file    {done.path}")
-    click.echo(f"  digest  {record['tensors_digest']}")
+    click.echo(f"  digest  {done.record['tensors_digest']}")
     click.echo(f"  next    aigc sample {done.weights} --out {done.weights.partition('@')[0]}.png")
 
 
-def _check_early(model: object, given: dict[str, object], epochs: float | None) -> None:
-    """Finds a misspelt option before torch is imported, let alone data read."""
-    from aigc_core.options import parse
-    from aigc_core.registry import Model
-
-    assert isinstance(model, Model)
-    schemas = {"model": model.config, "training": model.trainer_config}
-    parse(schemas, {**given, **({} if epochs is None else {"epochs": epochs})}, f"model {model.spec.id!r}")
-
-
-def _show_plan(plan: object, as_json: bool) -> None:
-    from aigc_core.training.job import Plan
-
-    assert isinstance(plan, Plan)
-    generator = plan.build()
-    count = sum(p.numel() for p in generator.parameters())
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    count = sum(p.numel() for p in plan.build().parameters())
     values = {**plan.config.model_dump(mode="json"), **plan.options.model_dump(mode="json")}
     origins = {key: "given" if key in plan.given else "default" for key in values}
-    run = plan.run()
+    data, folder = plan.dataset, plan.run().folder
     if as_json:
         print_json(
             {
                 "model": plan.model.spec.id, "name": plan.name, "steps": plan.steps, "seed": plan.seed,
-                "parameters": count, "data": plan.data_record(), "run": str(run.folder),
+                "parameters": count, "data": plan.data_record(), "run": str(folder),
                 "options": {key: {"value": values[key], "from": origins[key]} for key in values},
             }
         )  # fmt: skip
         return
+    shown = [f"{k}={v}" + (" (given)" if origins[k] == "given" else "") for k, v in values.items()]
     fields(
         {
             "model": f"{plan.model.spec.id}, {count:,} parameters in its generator",
-            "data": f"{plan.dataset.name}, {len(plan.dataset)} items of {'x'.join(map(str, plan.dataset.info.shape))}",
+            "data": f"{data.name}, {len(data)} items of {'x'.join(map(str, data.info.shape))}",
             "length": f"{plan.steps} steps of {plan.options.batch_size}",
             "name": plan.name,
-            "run": str(run.folder),
-            "options": ", ".join(
-                f"{key}={value}" + (" (given)" if origins[key] == "given" else "") for key, value in values.items()
-            ),
+            "run": str(folder),
+            "options": ", ".join(shown),
         }
     )

@@ -33,7 +33,7 @@ def from_idx(path: Path, name: str, split: str = "train", classes: tuple[str, ..
 def from_npz(path: Path, name: str, split: str = "train", classes: tuple[str, ...] = ()) -> ArrayImages:
     """Pictures `images` uint8 [N, H, W, C], [N, C, H, W] or [N, H, W], and `labels` [N], of an archive."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: a single array; save it with numpy.savez(images=...)")
             pixels = _first(archive, IMAGE_KEYS)

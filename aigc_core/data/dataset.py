@@ -81,7 +81,7 @@ class ArrayImages(Dataset):
         digest.update(pixels)
         info = DataInfo("image", (channels, height, width), classes if labels is not None else ())
         super().__init__(name, split, info, digest.finish(labels, info.classes))
-        self._pixels = torch.from_numpy(np.ascontiguousarray(pixels))
+        self._pixels = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
         self._labels = None if labels is None else torch.from_numpy(labels.astype(np.int64))
 
     def __len__(self) -> int:

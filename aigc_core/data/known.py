@@ -138,7 +138,11 @@ def _idx_set(name: str, torchvision_name: str, classes: tuple[str, ...], split: 
 
     stem = f"{'train' if split == 'train' else 't10k'}-images-idx3-ubyte"
     for place in search_path():
-        for folder in (place / name, place / torchvision_name / "raw", place / name / torchvision_name / "raw"):
+        for folder in (
+            place / name,
+            place / torchvision_name / "raw",
+            place / name / torchvision_name / "raw",
+        ):
             for file in (folder / stem, folder / f"{stem}.gz"):
                 if file.is_file():
                     return from_idx(file, name, split, classes)

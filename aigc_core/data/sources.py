@@ -78,9 +78,7 @@ def _open_directory(path: Path, split: str, size: Size | None, strict: bool, tra
         root = path / split
     elif split != "train":
         raise DataError(f"{path}: has no split {split!r} (a folder of that name beside 'train')")
-    return open_folder(
-        root, name=path.resolve().name, split=split, size=size, strict=strict, track=track
-    )
+    return open_folder(root, name=path.resolve().name, split=split, size=size, strict=strict, track=track)
 
 
 def _no_size(size: Size | None, reason: str) -> None:

@@ -50,7 +50,9 @@ class Request:
         weights = self.weights.record
         return {
             "format": 1,
-            "weights": {key: weights[key] for key in ("model", "tensors_digest", "license", "core", "backend")},
+            "weights": {
+                key: weights[key] for key in ("model", "tensors_digest", "license", "core", "backend")
+            },
             "backend": {
                 "distribution": self.weights.model.backend.distribution,
                 "version": self.weights.model.backend.version,

@@ -56,7 +56,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise NotFoundError(f"no file {path}")
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 text = str(archive["record"]) if "record" in archive.files else ""
         else:
             from PIL import Image

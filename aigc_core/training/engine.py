@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate.accelerator import Accelerator
 
 from aigc_core.seeds import derive
 from aigc_core.training.average import ExponentialAverage
@@ -36,7 +36,8 @@ class AccelerateEngine:
 
     @property
     def device(self) -> torch.device:
-        return self._accelerator.device
+        device: torch.device = self._accelerator.device
+        return device
 
     @property
     def step(self) -> int:
@@ -61,7 +62,7 @@ class AccelerateEngine:
         return prepared
 
     def backward(self, loss: Tensor) -> None:
-        self._accelerator.backward(loss)
+        self._accelerator.backward(loss)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def autocast(self) -> Iterator[None]:

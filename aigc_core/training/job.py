@@ -15,7 +15,7 @@ from aigc_core.data.batches import Batches
 from aigc_core.data.sources import open_data
 from aigc_core.errors import DataError, InterruptedRun, UsageError
 from aigc_core.events import Event
-from aigc_core.options import Options, TrainingOptions, parse
+from aigc_core.options import Options, TrainingOptions, check_options
 from aigc_core.progress import Progress
 from aigc_core.registry import Model, Registry, default
 from aigc_core.seeds import MAX_SEED, derive
@@ -49,7 +49,7 @@ class Trained:
 
     @property
     def already_finished(self) -> bool:
-        return self.resumed_at == self.record["training"]["steps"]
+        return self.resumed_at == int(self.record["training"]["steps"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +120,14 @@ def plan(
     """
     registry = registry or default()
     loaded = registry.load(model)
-    given = {**(options or {}), **({} if epochs is None else {"epochs": epochs})}
-    if steps is not None and "epochs" in given:
+    given = dict(options or {})
+    if steps is not None and (epochs is not None or "epochs" in given):
         raise UsageError("give --steps or --epochs, not both")
     if steps is not None and steps < 1:
         raise UsageError(f"--steps must be at least 1, not {steps}")
     if not 0 <= seed <= MAX_SEED:
         raise UsageError(f"--seed must lie in 0 .. {MAX_SEED}, not {seed}")
-    schemas = {"model": loaded.config, "training": loaded.trainer_config}
-    parsed = parse(schemas, given, f"model {loaded.spec.id!r}")
-    training = parsed["training"]
-    assert isinstance(training, TrainingOptions)
+    config, training = check_options(loaded, given, epochs)
     if name is not None:
         check_name(name)
     progress = progress or Progress(False)
@@ -141,7 +138,16 @@ def plan(
         check_name(name)
     if steps is None:
         steps = max(1, round(training.epochs * len(dataset) / training.batch_size))
-    return Plan(loaded, parsed["model"], training, tuple(given), dataset, name, steps, seed)
+    return Plan(
+        loaded,
+        config,
+        training,
+        (*given, *([] if epochs is None else ["epochs"])),
+        dataset,
+        name,
+        steps,
+        seed,
+    )
 
 
 def train(
@@ -191,17 +197,16 @@ def train(
 
         return Trained(finished, path, read_header(path).record, run.folder, plan_.steps, 0.0, [])
     started = time.perf_counter()
-    with torch.random.fork_rng():
-        trainer, last, begun = _fit(plan_, run, registry, progress, checkpoint_every, cpu)
-    training = {**plan_.training_record(), "metrics": last}
-    content, record = encode(trainer.result(), plan_.model, plan_.data_record(), training)
-    version = store.publish(plan_.name, content)
-    run.close(str(version))
+    with run.alone():
+        with torch.random.fork_rng():
+            trainer, last, begun = _fit(plan_, run, registry, progress, checkpoint_every, cpu)
+        training = {**plan_.training_record(), "metrics": last}
+        content, record = encode(trainer.result(), plan_.model, plan_.data_record(), training)
+        version = store.publish(plan_.name, content)
+        run.close(str(version))
     registry.emit(Event("train.end", {"weights": str(version), "metrics": last}))
     seconds = time.perf_counter() - started
-    return Trained(
-        str(version), version.path, record, run.folder, begun, seconds, plan_.dataset.skipped
-    )
+    return Trained(str(version), version.path, record, run.folder, begun, seconds, plan_.dataset.skipped)
 
 
 def _fit(
@@ -214,26 +219,23 @@ def _fit(
     begun = run.restore(trainer)
     run.rewind(begun)
     run.write(None)
-    batches = Batches(
-        plan_.dataset, plan_.options.batch_size, plan_.seed, generator.output, engine.device
-    )
+    batches = Batches(plan_.dataset, plan_.options.batch_size, plan_.seed, generator.output, engine.device)
     registry.emit(Event("train.start", {**run.plan, "begun": begun, "run": str(run.folder)}))
     last: dict[str, float] = {}
     stop = Stop()
     label = f"{plan_.model.spec.id} on {plan_.dataset.name}"
     with progress.bar(plan_.steps, label, "step", initial=begun) as bar, stop.on_interrupt():
-        shown = begun
 
         def log(step: int, metrics: Mapping[str, float]) -> None:
-            nonlocal last, shown
+            nonlocal last
             last = dict(metrics)
-            bar.update(step - shown, metrics)
-            shown = step
+            bar.update(0, metrics)
             run.log(step, metrics)
             registry.emit(Event("train.log", {"step": step, "steps": plan_.steps, "metrics": last}))
 
         done = fit(
-            trainer, batches.steps(begun, plan_.steps), engine, start=begun, stop=stop, log=log,
+            trainer, batches.steps(begun, plan_.steps), engine, start=begun, stop=stop,
+            tick=lambda: bar.update(1), log=log,
             save=lambda step: run.save(trainer, step), save_every=checkpoint_every,
         )  # fmt: skip
     if done < plan_.steps:
@@ -268,6 +270,8 @@ def _check_needs(model: Model, dataset: Dataset) -> None:
     ):
         if outside:
             limit = "x".join(map(str, bound))
-            raise DataError(f"{what}: items are {shape}, it takes {name} {limit}; resize a folder by --size HxW")
+            raise DataError(
+                f"{what}: items are {shape}, it takes {name} {limit}; resize a folder by --size HxW"
+            )
     if needs.labels and not info.classes:
         raise DataError(f"{what}: it needs labels; put each class into a folder of its own")

@@ -23,6 +23,7 @@ LOG_EVERY: Final = 25
 
 Log = Callable[[int, Mapping[str, float]], None]
 Save = Callable[[int], None]
+Tick = Callable[[], None]
 
 
 @dataclass
@@ -57,6 +58,7 @@ def fit(
     *,
     start: int,
     stop: Stop,
+    tick: Tick,
     log: Log,
     save: Save,
     save_every: int | None,
@@ -64,8 +66,8 @@ def fit(
 ) -> int:
     """Trains from step `start` to the engine's last step, or until `stop` is requested.
 
-    `log(step, metrics)` is called every few steps and at the end; `save(step)` every `save_every` steps
-    (or, for None, every `save_seconds`). Returns the number of steps done.
+    `tick()` is called after every step; `log(step, metrics)` every few steps and at the end; `save(step)`
+    every `save_every` steps or, for None, every `save_seconds`. Returns the number of steps done.
     Raises TrainingError as soon as a logged metric is not finite.
     """
     done, total = start, engine.total_steps
@@ -74,6 +76,7 @@ def fit(
         engine.begin(done)
         metrics = trainer.step(batch)
         done += 1
+        tick()
         if done % LOG_EVERY == 0 or done == total or stop.requested:
             log(done, _read(metrics, done))
             due = save_every is None and time.monotonic() - last_save >= save_seconds

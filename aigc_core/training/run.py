@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from aigc_core.errors import UsageError
 from aigc_core.files import storage_errors, write_atomically
 from aigc_core.home import home
 from aigc_core.training.state import load_state, save_state
@@ -33,10 +34,25 @@ class Run:
         """`name@version` of the weights that this run ended with, if it has ended."""
         try:
             state = json.loads(self._file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         weights = state.get("weights")
         return str(weights) if weights else None
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within the block no other process works on this run. Raises UsageError if one does."""
+        from filelock import FileLock, Timeout
+
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise UsageError(
+                f"this very run is being trained by another process (in {self.folder}); wait for it, or change --name"
+            ) from None
 
     def write(self, weights: str | None) -> None:
         """Writes `run.json`. Raises StorageError."""

@@ -36,7 +36,9 @@ DTYPES = {
 class Weights:
     """A generator rebuilt from its file, with the record that the file holds."""
 
-    def __init__(self, generator: Generator[Any], model: Model, record: Mapping[str, Any], path: Path) -> None:
+    def __init__(
+        self, generator: Generator[Any], model: Model, record: Mapping[str, Any], path: Path
+    ) -> None:
         self.generator = generator
         self.model = model
         self.record = record

@@ -14,7 +14,9 @@ class MLPConfig(Options):
 
 class DCGANConfig(Options):
     latent: int = Field(64, ge=1, le=4096, description="size of the latent")
-    width: int = Field(24, ge=4, le=1024, description="channels of the finest layer; doubled at each coarser one")
+    width: int = Field(
+        24, ge=4, le=1024, description="channels of the finest layer; doubled at each coarser one"
+    )
 
 
 class GANTraining(TrainingOptions):
@@ -23,7 +25,9 @@ class GANTraining(TrainingOptions):
     critic_lr: float | None = Field(None, gt=0, le=10, description="the critic's learning rate; none: as lr")
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's beta 1")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's beta 2")
-    objective: Literal["hinge", "nonsaturating"] = Field("hinge", description="what the two networks play for")
+    objective: Literal["hinge", "nonsaturating"] = Field(
+        "hinge", description="what the two networks play for"
+    )
     ema_half_life: float = Field(
         50_000, gt=0, description="half-life of the generator's moving average, in pictures"
     )

@@ -19,13 +19,17 @@ class MLPConfig(VAEConfig):
 
 
 class ConvConfig(VAEConfig):
-    width: int = Field(32, ge=4, le=1024, description="channels of the finest layer; doubled at each coarser one")
+    width: int = Field(
+        32, ge=4, le=1024, description="channels of the finest layer; doubled at each coarser one"
+    )
 
 
 class VAETraining(TrainingOptions):
     batch_size: int = Field(128, ge=1, le=65536, description="pictures a step, over all processes")
     lr: float = Field(2e-3, gt=0, le=10, description="peak learning rate")
-    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine")
+    warmup: float = Field(
+        0.03, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine"
+    )
 
 
 class PriorOptions(Options):
