@@ -121,7 +121,10 @@ def _build(model: Model, record: Mapping[str, Any], path: Path) -> Generator[Any
     from aigc_core.options import parse
 
     config = parse({"model": model.config}, given, f"{path}: model {model.spec.id!r}")["model"]
-    return model.generator(config, data)
+    with (
+        torch.random.fork_rng()
+    ):  # its initialisation is thrown away: the caller's random state must not feel it
+        return model.generator(config, data)
 
 
 def _unshared(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

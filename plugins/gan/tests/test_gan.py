@@ -1,0 +1,103 @@
+"""What is peculiar to the GANs; what holds for every model is tested in the core's tests."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from aigc_gan.config import DCGANConfig, DCGANTraining, MLPConfig, MLPTraining
+from aigc_gan.dcgan import DCGAN, DCGANTrainer, levels
+from aigc_gan.mlp import MLPCritic, MLPGenerator, MLPTrainer
+
+from aigc_core.interfaces import Batch
+from aigc_core.specs import DataInfo
+from aigc_core.training.engine import AccelerateEngine
+
+INFO = DataInfo("image", (1, 8, 8))
+
+
+def dcgan(**options: object) -> DCGANTrainer:
+    torch.manual_seed(0)
+    engine = AccelerateEngine(0, 16, 100, cpu=True)
+    return DCGANTrainer(DCGAN(DCGANConfig(width=8), INFO).train(), DCGANTraining(**options), engine)  # type: ignore[arg-type]
+
+
+def batch() -> Batch:
+    x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return Batch(x, torch.arange(16))
+
+
+def test_the_generator_learns_from_the_critic() -> None:
+    """The article's generator detached its own output: no gradient ever reached it."""
+    trainer = dcgan()
+    before = {n: p.detach().clone() for n, p in trainer.generator.named_parameters()}
+    trainer.step(batch())
+    for name, parameter in trainer.generator.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+        assert not torch.equal(parameter, before[name]), name
+
+
+def test_the_critic_does_not_move_with_the_generators_step() -> None:
+    trainer = dcgan(critic_lr=1e-12)
+    before = [p.detach().clone() for p in trainer.critic.parameters()]
+    for _ in range(3):
+        trainer.step(batch())
+    for a, b in zip(before, trainer.critic.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-9)
+    assert all(p.requires_grad for p in trainer.critic.parameters())
+
+
+@pytest.mark.parametrize("objective", ["hinge", "nonsaturating"])
+def test_the_losses_reward_the_right_side(objective: str) -> None:
+    trainer = dcgan(objective=objective)
+    high, low = torch.full((4,), 3.0), torch.full((4,), -3.0)
+    assert trainer.critic_loss(real=high, fake=low) < trainer.critic_loss(real=low, fake=high)
+    assert trainer.generator_loss(high) < trainer.generator_loss(low)
+
+
+def test_hinge_loss_is_that_of_the_paper() -> None:
+    real, fake = torch.tensor([0.5, 2.0]), torch.tensor([-2.0, 0.5])
+    assert dcgan().critic_loss(real, fake) == pytest.approx((0.5 + 0) / 2 + (0 + 1.5) / 2)
+
+
+def test_every_layer_of_the_critic_has_spectral_norm_one() -> None:
+    trainer = dcgan()
+    for _ in range(30):
+        trainer.step(batch())
+    layers = [m for m in trainer.critic.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert len(layers) == 3
+    for layer in layers:
+        norm = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+        assert norm == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_average_is_kept_and_trails_the_generator() -> None:
+    trainer = dcgan()
+    for _ in range(20):
+        trainer.step(batch())
+    kept, now = trainer.result(), trainer.generator
+    assert kept is not now
+    assert not kept.training
+    gap = sum((a - b).abs().sum() for a, b in zip(kept.parameters(), now.parameters(), strict=True))
+    assert gap > 0
+
+
+def test_the_fully_connected_networks_are_those_of_the_article() -> None:
+    generator = MLPGenerator(MLPConfig(), DataInfo("image", (1, 28, 28)))
+    shapes = [tuple(p.shape) for p in generator.parameters() if p.ndim == 2]
+    assert shapes == [(256, 100), (512, 256), (1024, 512), (784, 1024)]
+    critic = MLPCritic(MLPConfig(), DataInfo("image", (1, 28, 28)), MLPTraining().dropout)
+    assert [m.p for m in critic.modules() if isinstance(m, torch.nn.Dropout)] == [0.3] * 3
+    assert {m.negative_slope for m in critic.modules() if isinstance(m, torch.nn.LeakyReLU)} == {0.2}
+
+
+def test_mlp_trains_with_any_hidden_widths() -> None:
+    engine = AccelerateEngine(0, 16, 10, cpu=True)
+    trainer = MLPTrainer(MLPGenerator(MLPConfig(hidden=(5,)), INFO).train(), MLPTraining(), engine)
+    assert set(trainer.step(batch())) == {"critic_loss", "generator_loss"}
+
+
+@pytest.mark.parametrize(("size", "expected"), [(8, 1), (14, 1), (28, 2), (32, 2), (64, 3)])
+def test_the_coarsest_grid_is_a_few_cells_wide(size: int, expected: int) -> None:
+    assert levels(size, size) == expected
+    assert 4 <= size / 2**expected <= 10

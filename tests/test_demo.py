@@ -1,0 +1,58 @@
+"""`aigc demo`, the first thing that anybody runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import Run
+from PIL import Image
+
+from aigc_core.cli import demo
+from aigc_core.sampling.draw import sample
+
+
+def legibility(pictures: np.ndarray[Any, Any]) -> tuple[float, int]:
+    """Mean confidence of a recogniser trained on the real digits, and how many of the ten digits it sees."""
+    from sklearn.datasets import load_digits
+    from sklearn.svm import SVC
+
+    digits = load_digits()
+    known = SVC(gamma=0.001, C=10, probability=False).fit(digits.data, digits.target)
+    seen = known.predict(pictures.reshape(len(pictures), -1) / 255 * 16)
+    # How near a picture is to the nearest real one of the class that it is taken for.
+    near = []
+    for picture, label in zip(pictures.reshape(len(pictures), -1) / 255 * 16, seen, strict=True):
+        of_class = digits.data[digits.target == label]
+        near.append(np.sqrt(np.square(of_class - picture).sum(1).min()))
+    return float(np.mean(near)), len(set(seen.tolist()))
+
+
+def test_the_demo_trains_keeps_and_draws(aigc: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = aigc("demo")
+    assert done.code == 0, done.err
+    assert "gan/dcgan" in done.out
+    assert "aigc-demo.png" in done.out
+    after = done.out.partition("Try next")[2]
+    commands = [line.split() for line in after.strip().splitlines()]
+    assert len(commands) == 3
+    for command in commands[:2]:
+        assert aigc(*command[1:]).code == 0, command
+    with Image.open(tmp_path / "aigc-demo.png") as image:
+        assert min(image.size) > 600
+        pixels = np.asarray(image)
+    assert 20 < pixels.std() < 128
+    kept = json.loads(aigc("weights", "--json").out)
+    assert {row["model"] for row in kept} == set(demo.RECIPES)
+    for row in kept:
+        drawn = sample(row["weights"], count=256)
+        assert drawn is not None
+        distance, classes = legibility(drawn.array)
+        assert distance < 24, "the digits cannot be read"
+        assert classes == 10
+    again = aigc("demo")
+    assert again.out.count("kept before") == 2
