@@ -16,19 +16,17 @@ from aigc_core.sampling.draw import sample
 
 
 def legibility(pictures: np.ndarray[Any, Any]) -> tuple[float, int]:
-    """Mean confidence of a recogniser trained on the real digits, and how many of the ten digits it sees."""
+    """How far the 11 nearest real digits agree about each picture, in the mean; and how many digits are seen.
+
+    Real digits score 0.96, averages of two digits 0.72, noise 0.62.
+    """
     from sklearn.datasets import load_digits
-    from sklearn.svm import SVC
+    from sklearn.neighbors import KNeighborsClassifier
 
     digits = load_digits()
-    known = SVC(gamma=0.001, C=10, probability=False).fit(digits.data, digits.target)
-    seen = known.predict(pictures.reshape(len(pictures), -1) / 255 * 16)
-    # How near a picture is to the nearest real one of the class that it is taken for.
-    near = []
-    for picture, label in zip(pictures.reshape(len(pictures), -1) / 255 * 16, seen, strict=True):
-        of_class = digits.data[digits.target == label]
-        near.append(np.sqrt(np.square(of_class - picture).sum(1).min()))
-    return float(np.mean(near)), len(set(seen.tolist()))
+    known = KNeighborsClassifier(11).fit(digits.data, digits.target)
+    votes = known.predict_proba(pictures.reshape(len(pictures), -1) / 255 * 16)
+    return float(votes.max(1).mean()), len(set(votes.argmax(1).tolist()))
 
 
 def test_the_demo_trains_keeps_and_draws(aigc: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,8 +49,8 @@ def test_the_demo_trains_keeps_and_draws(aigc: Run, tmp_path: Path, monkeypatch:
     for row in kept:
         drawn = sample(row["weights"], count=256)
         assert drawn is not None
-        distance, classes = legibility(drawn.array)
-        assert distance < 24, "the digits cannot be read"
+        agreement, classes = legibility(drawn.array)
+        assert agreement > 0.8, "the digits cannot be read"
         assert classes == 10
     again = aigc("demo")
     assert again.out.count("kept before") == 2

@@ -9,6 +9,7 @@ import click
 
 from aigc_core.cli.common import note, open_registry
 from aigc_core.errors import BackendError
+from aigc_core.registry import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 DATA = "digits"
 RECIPES: dict[str, dict[str, Any]] = {
-    "vae/conv": {"epochs": 100, "options": {"latent": 8, "batch_size": 64}},
-    "gan/dcgan": {"epochs": 80, "options": {"width": 32}},
+    "vae/conv": {"epochs": 80, "options": {"latent": 5, "likelihood": "bernoulli", "batch_size": 64}},
+    "gan/dcgan": {"epochs": 150, "options": {"width": 32}},
 }
 COLUMNS, ROWS = 12, 4
 
@@ -41,7 +42,7 @@ def demo(out: str, quiet: bool) -> None:
             f"the demo needs {' and '.join(missing)}; install: {catalogue.install_command(*entries.values())}"
         )
     click.secho("Models", bold=True)
-    for spec in registry.models.values():
+    for spec in visible(registry.models.values()):
         click.echo(f"  {spec.id:<10}  {spec.summary}")
     from aigc_core.progress import Progress
     from aigc_core.sampling.writers import check_target

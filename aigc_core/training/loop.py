@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +31,6 @@ class Stop:
     """Set by Ctrl-C; the loop finishes its step and stops."""
 
     requested: bool = False
-    _previous: Any = field(default=None, repr=False)
 
     @contextmanager
     def on_interrupt(self) -> Iterator[Stop]:

@@ -35,7 +35,7 @@ class GANTraining(TrainingOptions):
 
 class MLPTraining(GANTraining):
     batch_size: int = Field(128, ge=1, le=65536, description="pictures a step, over all processes")
-    lr: float = Field(2e-4, gt=0, le=10, description="the generator's learning rate")
+    lr: float = Field(1e-3, gt=0, le=10, description="the generator's learning rate")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's beta 1")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam's beta 2")
     epochs: float = Field(20.0, gt=0, description="passes over the data, where --steps is not given")
