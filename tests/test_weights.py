@@ -236,6 +236,7 @@ def test_training_state_survives_as_it_was(tmp_path: Path) -> None:
         "a": {0: {"step": torch.tensor(3.0), "m": torch.ones(2, 2).T}, 1: {}},
         "b": [1, 2.5, "x", None, True, (1, 2), float("inf")],
         "c": torch.tensor([1, 2], dtype=torch.bfloat16),
+        "d": torch.tensor([[7.0]]).expand(2, 2),
     }
     save_state(tmp_path / "s.safetensors", state)
     back = load_state(tmp_path / "s.safetensors")
@@ -243,6 +244,8 @@ def test_training_state_survives_as_it_was(tmp_path: Path) -> None:
     assert list(back["a"]) == [0, 1]
     assert torch.equal(back["a"][0]["m"], torch.ones(2, 2))
     assert back["c"].dtype == torch.bfloat16
+    assert back["a"][0]["m"].stride() == (1, 2), "a moment must lie in memory as its parameter does"
+    assert back["d"].tolist() == [[7.0, 7.0]] * 2
     with pytest.raises(TypeError, match="can't hold a set"):
         save_state(tmp_path / "t.safetensors", {"x": {1}})
     assert not (tmp_path / "t.safetensors").exists()

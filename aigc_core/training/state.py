@@ -59,7 +59,8 @@ def _split(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {"t": name}
+        # Fused optimizers run over memory as it lies: a moment must come back in the layout of its parameter.
+        return {"t": name} if value.is_contiguous() or not _is_dense(value) else {"t": name, "s": value.stride()}
     if isinstance(value, Mapping):
         return {"d": [[_split(k, tensors), _split(v, tensors)] for k, v in value.items()]}
     if isinstance(value, tuple):
@@ -73,12 +74,25 @@ def _split(value: Any, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"training state can't hold a {type(value).__name__}; use tensors, numbers and text")
 
 
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill their memory without holes or overlaps, in whatever order."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
+
+
 def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if not isinstance(value, dict):
         return value
+    if "t" in value:
+        tensor = tensors[value["t"]]
+        if "s" not in value:
+            return tensor
+        return torch.empty_strided(tensor.shape, value["s"], dtype=tensor.dtype).copy_(tensor)
     ((kind, content),) = value.items()
-    if kind == "t":
-        return tensors[content]
     if kind == "f":
         return float.fromhex(content)
     if kind == "d":
