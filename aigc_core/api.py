@@ -57,7 +57,6 @@ def inspect(target: str | Path, *, verify: bool = False) -> dict[str, Any]:
         "kind": "weights",
         "path": str(header.path),
         "bytes": header.size,
-        "parameters": header.parameters,
         **header.record,
         "tensors": {name: {"dtype": t.dtype, "shape": list(t.shape)} for name, t in header.tensors.items()},
     }

@@ -272,7 +272,13 @@ def test_bad_arrays_get_one_clear_line(name: str, tmp_path: Path, registry: Regi
     assert "\n" not in str(error.value)
 
 
-def test_paths_that_are_nothing(tmp_path: Path, registry: Registry) -> None:
+def test_paths_that_are_nothing(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotFoundError, match="no data set and no path ''"):
+        open_data("", registry)
+    write_pictures(tmp_path / "pictures", 1)
+    monkeypatch.setenv("AIGC_DATA_MEMORY", "much")
+    with pytest.raises(UsageError, match="must be a number of bytes"):
+        open_data(tmp_path / "pictures", registry)
     with pytest.raises(NotFoundError, match="did you mean 'mnist'"):
         open_data("mnits", registry)
     (tmp_path / "empty").mkdir()

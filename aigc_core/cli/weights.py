@@ -35,7 +35,7 @@ def list_(as_json: bool) -> None:
                 "model": record.get("model"),
                 "data": record.get("data", {}).get("name"),
                 "steps": record.get("training", {}).get("steps"),
-                "parameters": header.parameters,
+                "parameters": record.get("parameters"),
                 "bytes": header.size,
                 "tensors_digest": record.get("tensors_digest"),
                 "path": str(version.path),
@@ -51,7 +51,7 @@ def list_(as_json: bool) -> None:
         [
             [
                 str(row["weights"]), str(row["model"]), str(row["data"]), str(row["steps"]),
-                f"{row['parameters']:,}", str(row["tensors_digest"])[7:19],
+                f"{row['parameters'] or 0:,}", str(row["tensors_digest"])[7:19],
             ]
             for row in rows
         ],

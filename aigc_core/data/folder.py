@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageOps
 
 from aigc_core.data.dataset import ArrayImages, Dataset, Digest
-from aigc_core.errors import DataError, NotFoundError
+from aigc_core.errors import DataError, NotFoundError, UsageError
 from aigc_core.specs import DataInfo
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def open_folder(
     paths = sorted(p for p in root.rglob("*") if is_picture(p, root))
     if not paths:
         raise DataError(f"{root}: no pictures ({' '.join(ENDINGS[:6])} ...) in it or below it")
-    limit = int(os.environ.get("AIGC_DATA_MEMORY", MEMORY_LIMIT))
-    scan = _Scan(root, limit)
+    scan = _Scan(root, _memory_limit())
     decoded = _decode_all(paths, size)
     for picture in track(decoded, len(paths), "reading pictures") if track else decoded:
         scan.take(picture, strict)
@@ -214,6 +213,13 @@ def _decode_all(paths: Sequence[Path], size: Size | None) -> Iterator[Picture]:
     with ThreadPoolExecutor(_threads(), "aigc-decode") as pool:
         for start in range(0, len(paths), chunk):
             yield from pool.map(lambda path: decode(path, size), paths[start : start + chunk])
+
+
+def _memory_limit() -> int:
+    text = os.environ.get("AIGC_DATA_MEMORY", str(MEMORY_LIMIT))
+    if not text.isdecimal():
+        raise UsageError(f"AIGC_DATA_MEMORY={text!r} must be a number of bytes")
+    return int(text)
 
 
 def _threads() -> int:

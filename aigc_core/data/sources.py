@@ -36,7 +36,7 @@ def open_data(
         _no_size(size, f"data set {text!r} has a size of its own")
         return _open_known(text, registry, split)
     path = Path(data).expanduser()
-    if not path.exists():
+    if not text or not path.exists():
         hint = did_you_mean(text, list(registry.datasets)) or "; known sets: aigc data list"
         raise NotFoundError(f"no data set and no path {text!r}{hint}")
     if path.is_dir():

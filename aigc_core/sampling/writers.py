@@ -84,7 +84,7 @@ def sheet(pictures: npt.NDArray[np.uint8], columns: int | None = None, scale: in
         width, channels = width * channels, 1
     if count == 1 and scale is None:
         return Image.fromarray(pictures[0].squeeze(-1) if channels == 1 else pictures[0])
-    columns = columns or min(count, max(1, round(math.sqrt(count * height / width))))
+    columns = columns or _columns(count, height / width)
     rows = math.ceil(count / columns)
     scale = scale or max(1, SHEET_PIXELS // (columns * (width + 1)))
     gap = max(1, scale // 2)
@@ -95,6 +95,13 @@ def sheet(pictures: npt.NDArray[np.uint8], columns: int | None = None, scale: in
         large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
         canvas[top : top + height * scale, left : left + width * scale] = large
     return Image.fromarray(canvas.squeeze(-1) if channels == 1 else canvas)
+
+
+def _columns(count: int, aspect: float) -> int:
+    """About as many columns as make the sheet square, fewest empty places first."""
+    square = max(1, round(math.sqrt(count * aspect)))
+    nearby = range(max(1, square - 2), min(count, square + 2) + 1)
+    return min(nearby, key=lambda columns: (-count % columns, abs(columns - square)))
 
 
 def png_bytes(image: Any, record: Mapping[str, Any]) -> bytes:

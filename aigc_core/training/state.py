@@ -60,7 +60,9 @@ def _split(value: Any, tensors: dict[str, Tensor]) -> Any:
         name = str(len(tensors))
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         # Fused optimizers run over memory as it lies: a moment must come back in the layout of its parameter.
-        return {"t": name} if value.is_contiguous() or not _is_dense(value) else {"t": name, "s": value.stride()}
+        return (
+            {"t": name} if value.is_contiguous() or not _is_dense(value) else {"t": name, "s": value.stride()}
+        )
     if isinstance(value, Mapping):
         return {"d": [[_split(k, tensors), _split(v, tensors)] for k, v in value.items()]}
     if isinstance(value, tuple):

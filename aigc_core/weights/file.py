@@ -72,6 +72,7 @@ def encode(
         "output": asdict(generator.output),
         "data": {**data, "info": asdict(generator.data)},
         "training": training,
+        "parameters": sum(p.numel() for p in generator.parameters()),
         "shared": shared,
         "tensors_digest": _digest(tensors),
     }

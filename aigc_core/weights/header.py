@@ -48,11 +48,6 @@ class Header:
     data_start: int
     size: int
 
-    @property
-    def parameters(self) -> int:
-        """The number of values in all tensors of the generator."""
-        return sum(_count(t.shape) for name, t in self.tensors.items() if name.startswith("generator."))
-
 
 def canonical(value: Any) -> str:
     """JSON with one spelling: sorted keys, no spaces, no NaN."""

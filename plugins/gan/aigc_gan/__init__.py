@@ -41,7 +41,7 @@ def aigc_register_models(registry: Registrar) -> None:
             modality="image",
             license="MIT",
             paper="Radford et al. 2016, arXiv:1511.06434; Miyato et al. 2018, arXiv:1802.05957",
-            params="0.6 M at 1x28x28",
+            params="0.4 M at 1x28x28",
             generator="aigc_gan.dcgan:DCGAN",
             config="aigc_gan.config:DCGANConfig",
             trainer="aigc_gan.dcgan:DCGANTrainer",
