@@ -12,6 +12,8 @@ from aigc_core._version import __version__
 
 if TYPE_CHECKING:
     from aigc_core.api import inspect, list_datasets, list_models, list_weights, load
+    from aigc_core.backends import CheckContext, Registrar
+    from aigc_core.events import Event
     from aigc_core.hookspecs import hookimpl
     from aigc_core.sampling.draw import sample
     from aigc_core.specs import (
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from aigc_core.training.job import train
 
 _HOMES = {
+    "CheckContext": "backends",
+    "Event": "events",
+    "Registrar": "backends",
     "hookimpl": "hookspecs",
     "inspect": "api",
     "list_datasets": "api",
@@ -46,13 +51,16 @@ _HOMES = {
 }
 
 __all__ = [
+    "CheckContext",
     "CommandSpec",
     "DataInfo",
     "DataNeeds",
     "DatasetSpec",
+    "Event",
     "MetricSpec",
     "ModelSpec",
     "Output",
+    "Registrar",
     "SamplerSpec",
     "__version__",
     "hookimpl",

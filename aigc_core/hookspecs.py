@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import pluggy
 
 if TYPE_CHECKING:
+    from aigc_core.backends import CheckContext, Registrar
     from aigc_core.events import Event
-    from aigc_core.registry import CheckContext, Registrar
 
 PROJECT: Final = "aigc"
 

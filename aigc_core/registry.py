@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from aigc_core.backends import OK, Backend, Registrar, Spec, failure
 from aigc_core.errors import AigcError, BackendError, NotFoundError, UsageError, did_you_mean
 from aigc_core.specs import CommandSpec, DatasetSpec, MetricSpec, ModelSpec, SamplerSpec
 
@@ -16,73 +17,7 @@ if TYPE_CHECKING:
     from aigc_core.interfaces import Generator, Sampler, Trainer
     from aigc_core.options import Options, TrainingOptions
 
-Spec = ModelSpec | DatasetSpec | MetricSpec | CommandSpec
-
 _T = TypeVar("_T")
-
-OK: Final = "ok"
-BROKEN: Final = "broken"
-INCOMPATIBLE: Final = "incompatible"
-
-
-@dataclass(slots=True)
-class Backend:
-    """One installed distribution that has an entry point in `aigc.v1` (or another `aigc.vN`)."""
-
-    name: str
-    """The entry point's name, which is the family of all its models."""
-    distribution: str
-    version: str
-    module: str
-    api: int
-    state: str = OK
-    reason: str = ""
-    """Why it is not ok: one line, with the file and line where there is one."""
-    hooks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    """Its implementations, by the hook's name."""
-
-    def error(self, wanted: str) -> BackendError:
-        """The error for having asked for something of a backend that is not ok."""
-        return BackendError(
-            f"{wanted} belongs to backend {self.name!r} ({self.distribution} {self.version}), "
-            f"which is {self.state}: {self.reason}"
-        )
-
-
-class Registrar:
-    """What the register hooks are handed: takes specs for one backend, checks and stages them.
-
-    Nothing is registered unless the backend's hooks all succeed.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend: Final = backend
-        self.staged: Final[list[Spec]] = []
-
-    def add(self, spec: Spec) -> None:
-        """Stages one spec.
-
-        Raises TypeError for anything else than a spec, ValueError for an id outside the backend's family.
-        """
-        if isinstance(spec, ModelSpec):
-            family, slash, name = spec.id.partition("/")
-            if not slash or not name or family != self.backend.name:
-                raise ValueError(f"model id {spec.id!r} must be of the form {self.backend.name!r} + '/name'")
-        elif not isinstance(spec, DatasetSpec | MetricSpec | CommandSpec):
-            raise TypeError(f"registry.add() takes a spec, not {type(spec).__name__}")
-        self.staged.append(spec)
-
-
-@dataclass(slots=True)
-class CheckContext:
-    """What `aigc_check` is handed."""
-
-    backend: Backend
-    problems: list[str] = field(default_factory=list)
-
-    def problem(self, text: str) -> None:
-        """Reports one thing that is wrong, in one line that says how to mend it."""
-        self.problems.append(text)
 
 
 class Registry:
@@ -276,18 +211,6 @@ def resolve(path: str, backend: Backend) -> Any:
             f"cannot provide {path}: {reason}"
         ) from error
     return found
-
-
-def failure(error: BaseException) -> str:
-    """One line about an exception: its kind, its message, the file and line that raised it."""
-    trace, where = error.__traceback__, ""
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if "importlib" not in code.co_filename:
-            where = f" ({code.co_filename}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
 
 
 def visible(specs: Iterable[ModelSpec]) -> list[ModelSpec]:

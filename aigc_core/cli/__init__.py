@@ -38,7 +38,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("AIGC_DEBUG"):
             raise
-        from aigc_core.registry import failure
+        from aigc_core.backends import failure
 
         _fail(f"a bug, please report it (AIGC_DEBUG=1 shows the traceback): {failure(error)}", 1)
     sys.exit(code if isinstance(code, int) else 0)

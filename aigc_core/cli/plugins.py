@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from aigc_core.backends import OK
 from aigc_core.cli.common import json_option, note, print_json, table
 from aigc_core.cli.groups import LazyGroup
-from aigc_core.registry import OK, default
+from aigc_core.registry import default
 
 
 @click.group(cls=LazyGroup, default="list")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from aigc_core.specs import DatasetSpec
 
 if TYPE_CHECKING:
+    from aigc_core.backends import Registrar
     from aigc_core.data.dataset import Dataset
-    from aigc_core.registry import Registrar
 
 DIGITS = tuple("0123456789")
 CLOTHES = (

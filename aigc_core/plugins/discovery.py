@@ -10,9 +10,10 @@ from typing import Any
 import pluggy
 
 from aigc_core import hookspecs
+from aigc_core.backends import BROKEN, INCOMPATIBLE, Backend, Registrar, failure
 from aigc_core.errors import did_you_mean
 from aigc_core.plugins.entrypoints import EntryPoint, entry_points
-from aigc_core.registry import BROKEN, INCOMPATIBLE, Backend, Registrar, Registry, failure
+from aigc_core.registry import Registry
 from aigc_core.specs import API_VERSION
 
 REGISTER_HOOKS = (

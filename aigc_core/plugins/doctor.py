@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from aigc_core.backends import OK, CheckContext, failure
 from aigc_core.errors import AigcError
-from aigc_core.registry import OK, CheckContext, Registry, failure
+from aigc_core.registry import Registry
 
 
 def examine(registry: Registry) -> list[tuple[str, str]]:

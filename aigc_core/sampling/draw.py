@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from aigc_core._version import __version__
+from aigc_core.backends import failure
 from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError
 from aigc_core.events import Event
 from aigc_core.interfaces.sampler import Block
 from aigc_core.options import Options, parse
 from aigc_core.progress import Progress
-from aigc_core.registry import Registry, default, failure
+from aigc_core.registry import Registry, default
 from aigc_core.seeds import MAX_SEED
 from aigc_core.weights.file import Weights, load
 from aigc_core.weights.store import Store

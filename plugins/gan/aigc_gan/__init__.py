@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aigc_core import DataNeeds, ModelSpec, SamplerSpec, hookimpl
 
 if TYPE_CHECKING:
-    from aigc_core.registry import Registrar
+    from aigc_core import Registrar
 
 
 @hookimpl
