@@ -32,7 +32,7 @@ def create_exclusively(path: Path) -> Iterator[BinaryIO]:
     with _temporary_beside(path) as (file, temporary):
         yield file
         _flush(file)
-        os.link(temporary, path)
+        _link(temporary, path)
     _sync_folder(path.parent)
 
 
@@ -70,6 +70,25 @@ def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def user_path(text: str | Path) -> Path:
+    """A path with `~` expanded where that can be done."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # `~nobody`
+        return Path(text)
+
+
+def _link(temporary: str, path: Path) -> None:
+    """Gives a finished file its name, unless the name is taken."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links, such as FAT: reserve the name, then take it
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        os.replace(temporary, path)
 
 
 def _flush(file: BinaryIO) -> None:

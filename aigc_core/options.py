@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aigc_core.errors import UsageError, did_you_mean
+from aigc_core.errors import BackendError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from aigc_core.registry import Model
@@ -73,6 +73,9 @@ def _type(entry: Mapping[str, Any]) -> str:
 
 
 def _limits(entry: Mapping[str, Any]) -> str:
+    for part in entry.get("anyOf", ()):
+        if limits := _limits(part):
+            return limits
     low, above = entry.get("minimum"), entry.get("exclusiveMinimum")
     high, below = entry.get("maximum"), entry.get("exclusiveMaximum")
     parts = [f">= {low}" if low is not None else "", f"> {above}" if above is not None else ""]
@@ -85,9 +88,15 @@ def parse(schemas: Mapping[str, type[Options]], given: Mapping[str, Any], what: 
 
     `given` holds Python values or the strings of a command line (`"1e-4"`, `"true"`, `"1,2"`, `"none"`).
     `what` names their owner in messages (`model 'gan/dcgan'`). Returns one record a schema.
-    Raises UsageError for an unknown name (with the nearest known one) or a value out of range.
+    Raises UsageError for an unknown name (with the nearest known one) or a value out of range, BackendError
+    if two schemas have an option of one name.
     """
-    owner = {name: part for part, schema in schemas.items() for name in schema.model_fields}
+    owner: dict[str, str] = {}
+    for part, schema in schemas.items():
+        for name in schema.model_fields:
+            if name in owner:
+                raise BackendError(f"{what}: both its {owner[name]} and its {part} options have a {name!r}")
+            owner[name] = part
     sorted_out: dict[str, dict[str, Any]] = {part: {} for part in schemas}
     for name, value in given.items():
         if name not in owner:
@@ -102,6 +111,9 @@ def check_options(
     model: Model, given: Mapping[str, Any], epochs: float | None = None
 ) -> tuple[Options, TrainingOptions]:
     """The model's and its training's options; imports no torch. Raises UsageError as `parse` does."""
+    for flag in ("steps", "seed", "name", "data"):
+        if flag in given and flag not in {**model.config.model_fields, **model.trainer_config.model_fields}:
+            raise UsageError(f"model {model.spec.id!r} has no option {flag!r}; did you mean --{flag}?")
     given = given if epochs is None else {**given, "epochs": epochs}
     schemas = {"model": model.config, "training": model.trainer_config}
     parsed = parse(schemas, given, f"model {model.spec.id!r}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -31,6 +32,7 @@ class Registry:
         self.datasets: Final[dict[str, DatasetSpec]] = {}
         self.dataset_backends: Final[dict[str, Backend]] = {}
         self.metrics: Final[dict[str, MetricSpec]] = {}
+        self.metric_backends: Final[dict[str, Backend]] = {}
         self.commands: Final[dict[str, dict[str, CommandSpec]]] = {}
         """By backend, then by name."""
         self._deaf: Final[set[str]] = set()
@@ -53,6 +55,7 @@ class Registry:
                 self.dataset_backends[spec.name] = registrar.backend
             else:
                 self.metrics[spec.name] = spec
+                self.metric_backends[spec.name] = registrar.backend
 
     def _table(self, spec: Spec, backend: Backend) -> Mapping[str, Spec]:
         if isinstance(spec, ModelSpec):
@@ -108,7 +111,7 @@ class Registry:
                 continue
             try:
                 backend.hooks["aigc_on_event"](event)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._deaf.add(backend.name)
                 sys.stderr.write(
                     f"aigc: backend {backend.name!r} failed on event {event.kind!r} and hears no more of this "
@@ -193,6 +196,22 @@ class Model:
                 f"{kind.__module__}.{kind.__name__}; report it to the author of {self.backend.distribution}"
             )
         return found
+
+
+@contextlib.contextmanager
+def blame(backend: Backend, doing: str) -> Iterator[None]:
+    """Turns whatever a backend's code raises into a BackendError that names it.
+
+    The errors of `aigc_core.errors`, of the file system, and Ctrl-C pass as they are.
+    """
+    try:
+        yield
+    except (AigcError, OSError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise BackendError(
+            f"backend {backend.name!r} ({backend.distribution} {backend.version}) failed {doing}: {failure(error)}"
+        ) from error
 
 
 def resolve(path: str, backend: Backend) -> Any:

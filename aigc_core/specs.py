@@ -28,7 +28,7 @@ class SamplerSpec:
     nfe: str = "1"
     """Network evaluations a sample, as a number or in terms of the options (`2 * steps - 1`)."""
     needs: tuple[str, ...] = ()
-    """What a request must bring beyond a seed: `image`, `label`, `prompt`."""
+    """What a request must bring beyond a seed: `image` (`label` and `prompt` are reserved)."""
     block: int = 64
     """Samples computed together; a sample's last bits depend on it, so its record names it."""
 

@@ -224,3 +224,49 @@ def test_a_known_backend_that_is_missing_is_named_with_the_command_that_installs
         assert "pip install" in demo.error
     finally:
         registry_module.default.cache_clear()
+
+
+def test_a_command_that_cannot_be_imported_names_its_backend(site: Site, aigc: Run) -> None:
+    site.add(
+        "lame",
+        "from aigc_core import CommandSpec, hookimpl\n@hookimpl\ndef aigc_register_commands(registry):\n"
+        "    registry.add(CommandSpec(name='go', summary='Go.', command='no_such_module:go'))\n"
+        "    registry.add(CommandSpec(name='path', summary='Path.', command='pathlib:Path'))\n",
+    )
+    result = aigc("lame", "go")
+    assert result.code == 4
+    assert "backend 'lame'" in result.error
+    assert "no_such_module" in result.error
+    assert "is no click command" in aigc("lame", "path").error
+    assert aigc("plugins", "doctor").code == 4
+
+
+def test_exits_in_events_and_checks_are_caught(
+    site: Site, aigc: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.add(
+        "quits",
+        "import sys\nfrom aigc_core import hookimpl\n@hookimpl\ndef aigc_on_event(event): sys.exit(1)\n"
+        "@hookimpl\ndef aigc_check(context): sys.exit(1)\n",
+    )
+    registry_module.default().emit(Event("train.start"))
+    assert "backend 'quits' failed on event" in capsys.readouterr().err
+    assert "its check failed: SystemExit" in aigc("plugins", "doctor").out
+
+
+def test_a_distribution_may_serve_several_apis(site: Site, aigc: Run) -> None:
+    module = site.add("both", good_backend("both", "one"))
+    info = site.path / "aigc_both-1.0.dist-info" / "entry_points.txt"
+    info.write_text(f"[aigc.v2]\nboth = {module}_v2\n[aigc.v1]\nboth = {module}\n")
+    listed = aigc("models", "--json")
+    assert "both/one" in [row["id"] for row in json.loads(listed.out)]
+    assert listed.err == ""
+
+
+def test_commands_hidden_by_the_cores_are_reported(site: Site, aigc: Run) -> None:
+    site.add(
+        "data",
+        "from aigc_core import CommandSpec, hookimpl\n@hookimpl\ndef aigc_register_commands(registry):\n"
+        "    registry.add(CommandSpec(name='x', summary='X.', command='click:Command'))\n",
+    )
+    assert "can't be reached" in aigc("plugins", "doctor").out

@@ -80,7 +80,7 @@ def test_a_backends_data_set_is_used_like_any_other(site: Site, aigc: Run) -> No
         "from aigc_core import DatasetSpec, hookimpl\n@hookimpl\ndef aigc_register_datasets(registry):\n"
         "    for name in ('load', 'wrong'):\n"
         "        registry.add(DatasetSpec(name='stripes-' + name, summary='Stripes', modality='image', license='CC0-1.0',\n"
-        "            source='striped_data:' + name))\n",
+        "            source='striped_data:' + name, splits=('all',)))\n",
     )
     assert "stripes-load" in aigc("data", "list").out
     done = aigc("train", "vae/mlp", "--data", "stripes-load", "--steps", "2", "--name", "stripes")

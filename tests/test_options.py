@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from aigc_core.errors import UsageError
+from aigc_core.errors import BackendError, UsageError
 from aigc_core.options import Field, Options, TrainingOptions, describe, parse
 
 
@@ -61,10 +61,15 @@ def test_a_schema_describes_itself() -> None:
     assert shown["width"] == ("int", 8, ">= 1, <= 64")
     assert shown["hidden"] == ("list of int", [4, 2], "")
     assert shown["kind"] == ("a | b", "a", "")
-    assert shown["rate"][0] == "float | none"
+    assert shown["rate"] == ("float | none", None, "> 0, < 1")
     assert shown["deep"] == ("bool", False, "")
 
 
 def test_options_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Model().width = 3  # type: ignore[misc]
+
+
+def test_two_schemas_with_an_option_of_one_name_are_refused() -> None:
+    with pytest.raises(BackendError, match="both its one and its two options have a 'width'"):
+        parse({"one": Model, "two": Model}, {}, "x")

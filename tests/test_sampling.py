@@ -51,6 +51,8 @@ def test_a_folder_holds_one_exact_picture_a_sample_named_by_its_index(
     record = json.loads(aigc("inspect", out / "000071.png", "--json").out)
     assert (record["start"], record["count"]) == (71, 1)
     assert "71 of seed 0" in aigc("inspect", out / "000071.png").out
+    assert aigc("sample", "tiny", "-n", 1, "--out", f"{tmp_path}/dotted.v1/").code == 0
+    assert (tmp_path / "dotted.v1" / "000000.png").is_file()
     again = aigc("sample", "tiny", "--out", out)
     assert again.code == 2
     assert "folder with files in it" in again.error

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import Run, write_pictures
+from helpers import Run, Site, write_pictures
 
 import aigc_core
 from aigc_core.errors import TrainingError, UsageError
@@ -70,6 +70,8 @@ def test_a_dry_run_shows_the_plan_and_keeps_nothing(aigc: Run, home: Path) -> No
         (["vae/conv", "--data", "digits", "-o", "latent=0"], 2, "latent = '0'"),
         (["vae/conv", "--data", "digits", "--lr", "0"], 2, "greater than 0"),
         (["vae/conv", "--data", "digits", "--batch-size", "0"], 2, "greater than or equal to 1"),
+        (["vae/conv", "--data", "digits", "-o", "steps=5"], 2, "did you mean --steps?"),
+        (["vae/conv", "--data", "digits", "-o", "lr=1", "--lr", "2"], 2, "lr is given twice"),
         (["vae/conv", "--data", "digits", "--steps", "0"], 2, "--steps must be at least 1"),
         (["vae/conv", "--data", "digits", "--steps", "1", "--epochs", "1"], 2, "not both"),
         (["vae/conv", "--data", "digits", "--seed", "-3"], 2, "--seed must lie"),
@@ -122,6 +124,30 @@ def test_a_loss_that_is_no_number_stops_the_training(home: Path) -> None:
     with pytest.raises(TrainingError, match=r"at step \d+: training has diverged; try a smaller --lr"):
         train("vae/mlp", "digits", steps=400, options=options)
     assert not (home / "weights").exists()
+
+
+@pytest.mark.parametrize("where", ["__init__", "step"])
+def test_a_trainer_that_fails_is_the_backends_fault(
+    where: str, aigc: Run, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aigc_vae.trainer import VAETrainer
+
+    site.add(
+        "ear",
+        "from aigc_core import hookimpl\nheard = []\n"
+        "@hookimpl\ndef aigc_on_event(event): heard.append(event.kind)\n",
+    )
+    monkeypatch.setattr(VAETrainer, where, lambda *args: 1 / 0)
+    result = aigc("train", "vae/mlp", "--data", "digits", "--steps", "2")
+    assert result.code == 4
+    assert "backend 'vae' (aigc-vae 0.1.0) failed while training vae/mlp: ZeroDivisionError" in result.error
+    assert "train.failed" in sys.modules["aigc_ear_backend"].heard
+
+
+def test_the_default_name_is_made_of_any_folders_name(aigc: Run, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "My Pics (2)", 2)
+    done = aigc("train", "vae/mlp", "--data", tmp_path / "My Pics (2)", "--steps", "1")
+    assert "kept mlp-my-pics-2@1" in done.out
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from helpers import Run
 from safetensors.torch import load_file, save_file
 
 import aigc_core
-from aigc_core.errors import DamagedFileError, NotFoundError, StorageError, UsageError
+from aigc_core.errors import BackendError, DamagedFileError, NotFoundError, StorageError, UsageError
 from aigc_core.files import create_exclusively, write_atomically
 from aigc_core.registry import default
 from aigc_core.training.job import train
-from aigc_core.training.state import load_state, save_state
+from aigc_core.training.state import check_state, load_state, save_state
 from aigc_core.weights.file import _unshared, load
 from aigc_core.weights.header import read_header, tensors_digest
 from aigc_core.weights.store import Store
@@ -127,6 +128,8 @@ def test_a_file_of_other_origin_is_told_apart(tmp_path: Path, aigc: Run) -> None
     other = tmp_path / "other.safetensors"
     save_file({"w": torch.zeros(3)}, other)
     assert "not aigc" in aigc("inspect", other).out
+    assert "carries no digest" in aigc("inspect", other, "--verify").error
+    assert aigc("inspect", "~nobody-of-this-name").code == 3
     result = aigc("sample", other)
     assert result.code == 2
     assert "aigc did not write" in result.error
@@ -142,9 +145,22 @@ def rewrite(file: Path, target: Path, change: Callable[[dict[str, object]], obje
 def test_weights_of_a_missing_backend_name_its_install_command(
     file: Path, tmp_path: Path, process: Run
 ) -> None:
-    gone = rewrite(file, tmp_path / "gone.safetensors", lambda r: r.update(model="gam/dcgan"))
+    renamed = {
+        "model": "gam/dcgan",
+        "backend": {"name": "vae", "distribution": "aigc-vae", "version": "1", "api": 1},
+    }
+    gone = rewrite(file, tmp_path / "gone.safetensors", lambda r: r.update(renamed))
     with pytest.raises(NotFoundError, match="gam/dcgan"):
         load(gone, default())
+    strange = {
+        "model": "zeta/foo",
+        "backend": {"name": "zeta", "distribution": "acme-zeta", "version": "1", "api": 1},
+    }
+    stranger = rewrite(file, tmp_path / "stranger.safetensors", lambda r: r.update(strange))
+    with pytest.raises(
+        BackendError, match="needs backend 'zeta', which is not installed; install it: pip install acme-zeta"
+    ):
+        load(stranger, default())
     hide = tmp_path / "hide"
     hide.mkdir()
     (hide / "sitecustomize.py").write_text(
@@ -190,7 +206,9 @@ def test_versions_are_numbered_and_found(file: Path) -> None:
     assert [str(v) for v in aigc_core.list_weights()] == ["tiny@1", "tiny@2"]
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "A", "ä", "-x", "con ", "x" * 101, ".hidden", "dot."])
+@pytest.mark.parametrize(
+    "name", ["", "..", "a/b", "A", "ä", "-x", "con ", "x" * 101, ".h", "dot.", "a.png", "a.safetensors"]
+)
 def test_impossible_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="can't be named"):
         Store().publish(name, b"")
@@ -231,6 +249,19 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
         pass
 
 
+def test_publishing_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise PermissionError(1, "no links on this file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = Store(tmp_path / "fat")
+    assert [str(store.publish("n", content)) for content in (b"one", b"two")] == ["n@1", "n@2"]
+    assert [v.path.read_bytes() for v in store.versions("n")] == [b"one", b"two"]
+    with pytest.raises(FileExistsError), create_exclusively(tmp_path / "fat" / "n" / "1.safetensors") as out:
+        out.write(b"other")
+    assert store.find("n@1").read_bytes() == b"one"
+
+
 def test_training_state_survives_as_it_was(tmp_path: Path) -> None:
     state = {
         "a": {0: {"step": torch.tensor(3.0), "m": torch.ones(2, 2).T}, 1: {}},
@@ -249,6 +280,9 @@ def test_training_state_survives_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="can't hold a set"):
         save_state(tmp_path / "t.safetensors", {"x": {1}})
     assert not (tmp_path / "t.safetensors").exists()
+    check_state(state)
+    with pytest.raises(TypeError, match="can't hold a set"):
+        check_state({"x": [{"y": {1}}]})
     save_file({"w": torch.zeros(1)}, tmp_path / "u.safetensors")
     with pytest.raises(DamagedFileError, match="not a checkpoint"):
         load_state(tmp_path / "u.safetensors")

@@ -22,7 +22,7 @@ def main() -> None:
     except click.ClickException as error:
         _fail(_line(error.format_message()), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; nothing was kept", 130)
+        _fail("interrupted; what was kept before is unharmed", 130)
     except AigcError as error:
         if os.environ.get("AIGC_DEBUG"):
             raise

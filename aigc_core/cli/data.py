@@ -55,11 +55,11 @@ def list_(as_json: bool) -> None:
 
 @data.command("show")
 @click.argument("name", type=DataName())
-@click.option("--split", default="train", show_default=True, help="Which part of the data.")
+@click.option("--split", help="Which part of the data; by default the one to train on.")
 @click.option("--size", type=SizeType(), help="Crop and resize a folder's pictures.")
 @click.option("--strict", is_flag=True, help="Fail on the first unreadable picture.")
 @json_option
-def show(name: str, split: str, size: tuple[int, int] | None, strict: bool, as_json: bool) -> None:
+def show(name: str, split: str | None, size: tuple[int, int] | None, strict: bool, as_json: bool) -> None:
     """Read a data set (a name or a path) and tell what it holds."""
     registry = open_registry()
     from aigc_core.data.sources import open_data

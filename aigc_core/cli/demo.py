@@ -106,4 +106,4 @@ def _draw(panels: list[tuple[str, npt.NDArray[np.uint8]]], out: Path) -> None:
             canvas.paste(tile, (margin + i % COLUMNS * (cell + gap), top + i // COLUMNS * (cell + gap)))
         top += ROWS * (cell + gap) + margin // 2
     with write_atomically(out) as file:
-        file.write(png_bytes(canvas, {}))
+        file.write(png_bytes(canvas, None))

@@ -8,13 +8,16 @@ from typing import Any
 
 import click
 
-from aigc_core.errors import did_you_mean
+from aigc_core.backends import Backend
+from aigc_core.errors import BackendError, did_you_mean
+from aigc_core.registry import resolve
 
 
 class LazyGroup(click.Group):
     """A group of commands given as name -> (`module:attribute`, summary).
 
-    Listing them imports none. If `default` names one, it is run where no command is given.
+    Listing them imports none. They are the core's own, or those of a `backend`. If `default` names one of
+    them, it is run where no command is given.
     """
 
     def __init__(
@@ -22,12 +25,14 @@ class LazyGroup(click.Group):
         *args: Any,
         lazy: Mapping[str, tuple[str, str]] | None = None,
         default: str | None = None,
+        backend: Backend | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("no_args_is_help", default is None)
         super().__init__(*args, **kwargs)
         self.lazy = dict(lazy or {})
         self.default = default
+        self.backend = backend
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.lazy, *super().list_commands(ctx)]
@@ -35,10 +40,15 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.lazy:
             return super().get_command(ctx, name)
-        module, _, attribute = self.lazy[name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
+        path = self.lazy[name][0]
+        if self.backend is not None:
+            found = resolve(path, self.backend)
+        else:
+            module, _, attribute = path.partition(":")
+            found = getattr(importlib.import_module(module), attribute)
+        if not isinstance(found, click.Command):
+            raise BackendError(f"{path} is no click command; report it to the author of its backend")
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, summary) for name, (_, summary) in self.lazy.items()]

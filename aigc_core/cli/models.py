@@ -42,7 +42,8 @@ def list_(modality: str | None, can: tuple[str, ...], every: bool, as_json: bool
     cells = [[row["id"], row["modality"], row["distribution"], _summary(row)] for row in rows]
     table(cells, ["MODEL", "MODALITY", "BACKEND", "SUMMARY"])
     if not rows:
-        note("no model matches; see: aigc models list")
+        known = ", ".join(sorted({spec.modality for spec in registry.models.values()}))
+        note(f"no model matches; the modalities there are: {known}")
 
 
 @models.command("show")
@@ -87,7 +88,9 @@ def show(model: str, as_json: bool) -> None:
         click.echo()
         default = " (default)" if number == 0 else ""
         needs = f", needs {', '.join(sampler.needs)}" if sampler.needs else ""
-        click.secho(f"Sampler {name}{default}: {sampler.summary} [NFE {sampler.nfe}{needs}]", bold=True)
+        click.secho(
+            f"Sampler {name}{default}: {sampler.summary} [NFE {sampler.nfe}{needs}] (-s key=value)", bold=True
+        )
         _options(samplers[name])
 
 

@@ -67,9 +67,10 @@ def list_(as_json: bool) -> None:
 @json_option
 def doctor(as_json: bool) -> None:
     """Import everything that every backend declares, run its own checks; exit 4 if anything is wrong."""
+    from aigc_core.cli.root import COMMANDS
     from aigc_core.plugins.doctor import examine
 
-    problems = examine(default())
+    problems = examine(default(), COMMANDS)
     if as_json:
         print_json([{"backend": name, "problem": text} for name, text in problems])
     else:

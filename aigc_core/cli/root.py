@@ -49,7 +49,11 @@ class Root(LazyGroup):
         if name not in registry.commands:
             return None
         specs = registry.commands[name]
-        group = LazyGroup(name, lazy={s.name: (s.command, s.summary) for s in specs.values()})
+        group = LazyGroup(
+            name,
+            lazy={s.name: (s.command, s.summary) for s in specs.values()},
+            backend=registry.backends[name],
+        )
         group.help = f"Commands of backend {name!r}."
         return group
 

@@ -46,7 +46,7 @@ def sample(
     from aigc_core.sampling.writers import check_target
     from aigc_core.weights.store import Store
 
-    check_target(Path(out))
+    check_target(out)
     path = Store().find(weights)
     draw(
         path, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,

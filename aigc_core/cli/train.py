@@ -18,6 +18,7 @@ from aigc_core.cli.common import (
     open_registry,
     print_json,
 )
+from aigc_core.errors import UsageError
 from aigc_core.options import check_options
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ if TYPE_CHECKING:
 @click.option("--size", type=SizeType(), help="Crop and resize a folder's pictures to this height and width.")
 @click.option("--strict", is_flag=True, help="Fail on the first unreadable picture instead of skipping it.")
 @click.option(
-    "--checkpoint-every", type=int, metavar="N", help="Steps between checkpoints; by default one a minute."
+    "--checkpoint-every",
+    type=int,
+    metavar="N",
+    help="Steps between checkpoints; by default about one a minute.",
 )
 @click.option("--again", is_flag=True, help="Train once more what has finished, as a new version.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show what would be trained, and stop.")
@@ -78,6 +82,9 @@ def train(
     """
     registry = open_registry()
     flags = {"batch_size": batch_size, "lr": lr}
+    for flag in ("batch_size", "lr"):
+        if flag in dict(options) and flags[flag] is not None:
+            raise UsageError(f"{flag} is given twice, by -o and by --{flag.replace('_', '-')}")
     given = {**dict(options), **{flag: value for flag, value in flags.items() if value is not None}}
     check_options(registry.load(model), given, epochs)  # before torch is imported, let alone data read
 

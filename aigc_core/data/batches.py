@@ -57,7 +57,7 @@ class Batches:
         """The items of an index [N], cast to float32 and scaled to the generator's range."""
         pixels, labels = self.dataset.fetch(index)
         x = pixels.to(self.device, torch.float32).mul_(self._scale).add_(self._low)
-        return Batch(x, index, None if labels is None else labels.to(self.device))
+        return Batch(x, index.to(self.device), None if labels is None else labels.to(self.device))
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1."""

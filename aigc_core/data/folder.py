@@ -193,9 +193,9 @@ def decode(path: Path, size: Size | None, grey: bool | None = None) -> Picture:
             image: Image.Image = ImageOps.exif_transpose(opened)
             is_grey = image.mode in GREY_MODES
             grey = is_grey if grey is None else grey
-            if image.mode in ("I", "I;16", "F"):  # 16 bit grey: Pillow's convert clips instead of scaling
+            if image.mode in ("I", "I;16", "F"):  # Pillow's convert would clip these instead of scaling them
                 wide = np.asarray(image, dtype=np.float64)
-                top = 65535.0 if wide.max(initial=0) > 255 else 255.0
+                top = (1.0 if wide.max(initial=0) <= 1 else 255.0) if image.mode == "F" else 65535.0
                 image = Image.fromarray((wide / top * 255).clip(0, 255).round().astype(np.uint8))
             image = image.convert("L" if grey else "RGB")
             if size is not None and (image.height, image.width) != size:

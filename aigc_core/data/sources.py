@@ -10,6 +10,7 @@ from aigc_core.data.dataset import Dataset
 from aigc_core.data.folder import Track, is_picture, open_folder
 from aigc_core.data.idx import is_idx
 from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError, did_you_mean
+from aigc_core.files import user_path
 
 if TYPE_CHECKING:
     from aigc_core.data.folder import Size
@@ -20,7 +21,7 @@ def open_data(
     data: str | Path,
     registry: Registry,
     *,
-    split: str = "train",
+    split: str | None = None,
     size: Size | None = None,
     strict: bool = False,
     track: Track | None = None,
@@ -28,14 +29,15 @@ def open_data(
     """A data set by its name, or by the path of a folder of pictures, an IDX file or an `.npz` archive.
 
     A folder with `train` and `test` sub-folders has those splits; so have IDX files named as MNIST's are.
-    `size` (height, width) and `strict` concern folders of pictures: see `open_folder`.
+    `split` is by default the one to train on. `size` (height, width) and `strict` concern folders of pictures: see `open_folder`.
     Raises NotFoundError, DataError or DamagedFileError.
     """
     text = str(data)
     if text in registry.datasets:
         _no_size(size, f"data set {text!r} has a size of its own")
-        return _open_known(text, registry, split)
-    path = Path(data).expanduser()
+        return _open_known(text, registry, split or registry.datasets[text].splits[0])
+    split = split or "train"
+    path = user_path(data)
     if not text or not path.exists():
         hint = did_you_mean(text, list(registry.datasets)) or "; known sets: aigc data list"
         raise NotFoundError(f"no data set and no path {text!r}{hint}")
@@ -52,12 +54,15 @@ def open_data(
 
 
 def _open_known(name: str, registry: Registry, split: str) -> Dataset:
-    from aigc_core.registry import resolve
+    from aigc_core.registry import blame, resolve
 
     spec = registry.datasets[name]
     if split not in spec.splits:
         raise DataError(f"data set {name!r} has no split {split!r}; it has: {', '.join(spec.splits)}")
-    found = resolve(spec.source, registry.dataset_backends[name])(split)
+    backend = registry.dataset_backends[name]
+    source = resolve(spec.source, backend)
+    with blame(backend, f"to read data set {name!r}"):
+        found = source(split)
     if not isinstance(found, Dataset):
         raise BackendError(f"data set {name!r}: {spec.source} did not return an aigc_core.data.Dataset")
     return found

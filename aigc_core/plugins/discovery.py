@@ -35,10 +35,13 @@ def discover() -> Registry:
 
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    for point in entry_points():
+    points = sorted(entry_points(), key=lambda point: point.api != API_VERSION)  # what works comes first
+    for point in points:
         backend = Backend(point.name, point.distribution, point.version, point.value, point.api)
         if point.name in registry.backends:
             first = registry.backends[point.name]
+            if point.distribution == first.distribution:  # it serves several APIs
+                continue
             backend.state, backend.reason = BROKEN, f"{first.distribution} has that name already"
             registry.shadowed.append(backend)
             continue

@@ -67,7 +67,7 @@ class Request:
             "block": self.block,
             "images": list(self.image_names),
             "dtype": "float32",
-            "device": str(next(self.weights.generator.parameters()).device),
+            "device": str(self.weights.device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -90,7 +90,7 @@ class Samples:
         """Writes them as `aigc sample --out` does. Raises UsageError or StorageError."""
         from aigc_core.sampling.writers import write
 
-        write(Path(out), iter([self.array]), self.output, self.record)
+        write(out, iter([self.array]), self.output, self.record)
 
 
 def request(
@@ -123,6 +123,10 @@ def request(
     ):  # fmt: skip
         if not low <= value <= high:
             raise UsageError(f"{flag} must lie in {low} .. {high}, not {value}")
+    if unknown := [need for need in spec.needs if need != "image"]:
+        raise UsageError(
+            f"sampler {name!r} of {model.spec.id} needs a {unknown[0]}, which can't be given yet"
+        )
     if "image" in spec.needs and not images:
         raise UsageError(f"sampler {name!r} of {model.spec.id} works on pictures: give --image FILE")
     if images and "image" not in spec.needs:
@@ -143,14 +147,14 @@ def draw(request: Request) -> Iterator[npt.NDArray[Any]]:
     weights = request.weights
     sampler = weights.model.sampler(request.sampler)(request.options)
     output = weights.generator.output
-    device = next(weights.generator.parameters()).device
+    device = weights.device
     end = request.start + request.count
     for first in range(request.start - request.start % request.block, end, request.block):
         block = Block(request.seed, first, request.block, device, images=_images_of(request, first, device))
         try:
             with torch.inference_mode():
                 values = sampler.sample(weights.generator, block)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise BackendError(
                 f"sampler {request.sampler!r} of {weights.model.spec.id} failed: {failure(error)}"
             ) from error
@@ -194,7 +198,7 @@ def sample(
     if out is not None:
         from aigc_core.sampling.writers import check_target
 
-        check_target(Path(out))
+        check_target(out)
     request_ = request(
         weights, count=count, start=start, seed=seed, sampler=sampler, options=options, images=images,
         block=block, device=device, registry=registry,
@@ -214,7 +218,7 @@ def sample(
         else:
             from aigc_core.sampling.writers import write
 
-            write(Path(out), parts(), output, record)
+            write(out, parts(), output, record)
             result = None
     registry.emit(Event("sample.end", record))
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,27 +27,33 @@ SHEET_PIXELS: Final = 640
 """Small pictures are enlarged, by whole factors, until a sheet is about this wide."""
 
 
-def check_target(out: Path) -> None:
+def is_folder(out: str | Path) -> bool:
+    """Whether `out` means a folder: it is one, ends in a slash, or has no ending."""
+    return str(out).endswith(("/", os.sep)) or Path(out).is_dir() or not Path(out).suffix
+
+
+def check_target(out: str | Path) -> None:
     """Raises UsageError, before anything is computed, if `out` is nothing that can be written."""
-    if out.is_dir() or _is_folder(out):
-        if out.exists() and not out.is_dir():
+    path = Path(out)
+    if is_folder(out):
+        if path.exists() and not path.is_dir():
             raise UsageError(f"--out {out} is a file, not a folder")
-        if out.is_dir() and any(out.iterdir()):
+        if path.is_dir() and any(path.iterdir()):
             raise UsageError(f"--out {out} is a folder with files in it; name a new one, or empty it")
-    elif out.suffix not in (".png", ".npz"):
+    elif path.suffix not in (".png", ".npz"):
         raise UsageError(f"--out {out}: end it in .png (one sheet), .npz (one array) or / (a file a sample)")
 
 
-def write(out: Path, parts: Parts, output: Output, record: Mapping[str, Any]) -> None:
+def write(out: str | Path, parts: Parts, output: Output, record: Mapping[str, Any]) -> None:
     """Writes samples that come in parts, in their order; whole or not at all. Raises StorageError."""
     if output.modality != "image":
         raise UsageError(f"no writer for {output.modality} samples")
     writer: Callable[[Path, Parts, Mapping[str, Any]], None]
-    if out.is_dir() or _is_folder(out):
+    if is_folder(out):
         writer = _write_folder
     else:
-        writer = _write_npz if out.suffix == ".npz" else _write_sheet
-    writer(out, parts, record)
+        writer = _write_npz if Path(out).suffix == ".npz" else _write_sheet
+    writer(Path(out), parts, record)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -104,19 +111,16 @@ def _columns(count: int, aspect: float) -> int:
     return min(nearby, key=lambda columns: (-count % columns, abs(columns - square)))
 
 
-def png_bytes(image: Any, record: Mapping[str, Any]) -> bytes:
-    """A Pillow image as PNG with the record in an iTXt chunk."""
+def png_bytes(image: Any, record: Mapping[str, Any] | None) -> bytes:
+    """A Pillow image as PNG, with a record in an iTXt chunk."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    info.add_itxt(RECORD_KEY, json.dumps(record, ensure_ascii=False))
+    if record is not None:
+        info.add_itxt(RECORD_KEY, json.dumps(record, ensure_ascii=False))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
-
-
-def _is_folder(out: Path) -> bool:
-    return not out.suffix
 
 
 def _write_sheet(out: Path, parts: Parts, record: Mapping[str, Any]) -> None:

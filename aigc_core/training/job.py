@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +14,16 @@ import torch
 from aigc_core._version import __version__
 from aigc_core.data.batches import Batches
 from aigc_core.data.sources import open_data
-from aigc_core.errors import DataError, InterruptedRun, UsageError
+from aigc_core.errors import AigcError, DataError, InterruptedRun, UsageError
 from aigc_core.events import Event
 from aigc_core.options import Options, TrainingOptions, check_options
 from aigc_core.progress import Progress
-from aigc_core.registry import Model, Registry, default
+from aigc_core.registry import Model, Registry, blame, default
 from aigc_core.seeds import MAX_SEED, derive
 from aigc_core.training.engine import AccelerateEngine
 from aigc_core.training.loop import Stop, fit
 from aigc_core.training.run import Run
+from aigc_core.training.state import check_state
 from aigc_core.weights.file import encode
 from aigc_core.weights.store import Store, check_name
 
@@ -134,7 +136,9 @@ def plan(
     dataset = open_data(data, registry, size=size, strict=strict, track=progress.track)
     _check_needs(loaded, dataset)
     if name is None:
-        name = f"{loaded.spec.id.partition('/')[2]}-{dataset.name}".lower().replace(" ", "-")
+        name = re.sub(
+            "[^a-z0-9._-]+", "-", f"{loaded.spec.id.partition('/')[2]}-{dataset.name}".lower()
+        ).strip("-.")
         check_name(name)
     if steps is None:
         steps = max(1, round(training.epochs * len(dataset) / training.batch_size))
@@ -198,8 +202,14 @@ def train(
         return Trained(finished, path, read_header(path).record, run.folder, plan_.steps, 0.0, [])
     started = time.perf_counter()
     with run.alone():
-        with torch.random.fork_rng():
-            trainer, last, begun = _fit(plan_, run, registry, progress, checkpoint_every, cpu)
+        try:
+            with torch.random.fork_rng(), blame(plan_.model.backend, f"while training {plan_.model.spec.id}"):
+                trainer, last, begun = _fit(plan_, run, registry, progress, checkpoint_every, cpu)
+        except InterruptedRun:
+            raise
+        except AigcError as error:
+            registry.emit(Event("train.failed", {"run": str(run.folder), "reason": str(error)}))
+            raise
         training = {**plan_.training_record(), "metrics": last}
         content, record = encode(trainer.result(), plan_.model, plan_.data_record(), training)
         version = store.publish(plan_.name, content)
@@ -216,6 +226,7 @@ def _fit(
     engine = AccelerateEngine(plan_.seed, plan_.options.batch_size, plan_.steps, cpu=cpu)
     generator = plan_.build().to(engine.device).train()
     trainer = plan_.model.trainer(generator, plan_.options, engine)
+    check_state(trainer.state_dict())  # what can't be kept must not be found out at the first checkpoint
     begun = run.restore(trainer)
     run.rewind(begun)
     run.write(None)

@@ -67,7 +67,7 @@ def fit(
 
     `tick()` is called after every step; `log(step, metrics)` every few steps and at the end; `save(step)`
     every `save_every` steps or, for None, every `save_seconds`. Returns the number of steps done.
-    Raises TrainingError as soon as a logged metric is not finite.
+    Raises TrainingError if a metric that is logged, or about to be saved, is not finite.
     """
     done, total = start, engine.total_steps
     last_save = time.monotonic()
@@ -76,14 +76,16 @@ def fit(
         metrics = trainer.step(batch)
         done += 1
         tick()
-        if done % LOG_EVERY == 0 or done == total or stop.requested:
-            log(done, _read(metrics, done))
-            due = save_every is None and time.monotonic() - last_save >= save_seconds
+        last = stop.requested or done == total
+        if save_every is not None:
+            due = done % save_every == 0
         else:
-            due = False
-        if save_every is not None and done % save_every == 0:
-            due = True
-        if stop.requested or done == total:
+            due = time.monotonic() - last_save >= save_seconds
+        if last or done % LOG_EVERY == 0:
+            log(done, _read(metrics, done))
+        elif due:
+            _read(metrics, done)  # what has diverged is not kept
+        if last:
             break
         if due:
             save(done)

@@ -33,6 +33,17 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
         file.write(content)
 
 
+def check_state(value: Any) -> None:
+    """Raises TypeError if `save_state` could not write a value; copies nothing."""
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        for item in value:
+            check_state(item)
+    elif not isinstance(value, Tensor):
+        _split(value, {})
+
+
 def load_state(path: Path) -> dict[str, Any]:
     """Reads it again. Raises NotFoundError or DamagedFileError."""
     read_header(path)

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save
 
 from aigc_core._version import __version__
-from aigc_core.errors import BackendError, DamagedFileError, UsageError
+from aigc_core.errors import BackendError, DamagedFileError, NotFoundError, UsageError
+from aigc_core.registry import blame
 from aigc_core.specs import DataInfo
 from aigc_core.weights.header import FORMAT, KEY, canonical, check_tensors, digest_of_parts, read_header
 
@@ -29,6 +30,8 @@ DTYPES = {
     torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.int16: "I16", torch.float16: "F16",
     torch.bfloat16: "BF16", torch.int32: "I32", torch.float32: "F32", torch.int64: "I64",
     torch.float64: "F64", torch.complex64: "C64",
+    torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
 """safetensors' names of torch's types"""
 
@@ -37,8 +40,14 @@ class Weights:
     """A generator rebuilt from its file, with the record that the file holds."""
 
     def __init__(
-        self, generator: Generator[Any], model: Model, record: Mapping[str, Any], path: Path
+        self,
+        generator: Generator[Any],
+        model: Model,
+        record: Mapping[str, Any],
+        path: Path,
+        device: torch.device,
     ) -> None:
+        self.device = device
         self.generator = generator
         self.model = model
         self.record = record
@@ -89,12 +98,10 @@ def load(path: Path, registry: Registry, device: torch.device | str = "cpu") -> 
     record = header.record
     if not record:
         raise UsageError(f"{path}: a safetensors file that aigc did not write; it does not say its model")
-    try:
-        model = registry.load(record["model"])
-    except (KeyError, TypeError):
-        raise DamagedFileError(f"{path}: its record names no model") from None
+    model = _model(record, path, registry)
     check_tensors(header)
-    generator = _build(model, record, path)
+    with blame(model.backend, f"to build {model.spec.id}"):
+        generator = _build(model, record, path)
     tensors = {
         name.removeprefix(PREFIX): tensor
         for name, tensor in load_file(path, device="cpu").items()
@@ -109,7 +116,26 @@ def load(path: Path, registry: Registry, device: torch.device | str = "cpu") -> 
             f"{path}: written by {record['backend']['distribution']} {record['backend']['version']}, whose "
             f"tensors {model.spec.id} of {model.backend.distribution} {model.backend.version} can't take: {reason}"
         ) from None
-    return Weights(generator.to(device).eval().requires_grad_(False), model, record, path)
+    return Weights(
+        generator.to(device).eval().requires_grad_(False), model, record, path, torch.device(device)
+    )
+
+
+def _model(record: Mapping[str, Any], path: Path, registry: Registry) -> Model:
+    """The model of a record; where its backend is not installed, the error names the distribution."""
+    try:
+        name, backend = str(record["model"]), record["backend"]
+        family, distribution = str(backend["name"]), str(backend["distribution"])
+    except (KeyError, TypeError):
+        raise DamagedFileError(f"{path}: its record names no model") from None
+    try:
+        return registry.load(name)
+    except NotFoundError:
+        if family in registry.backends:
+            raise
+        raise BackendError(
+            f"{path} needs backend {family!r}, which is not installed; install it: pip install {distribution}"
+        ) from None
 
 
 def _build(model: Model, record: Mapping[str, Any], path: Path) -> Generator[Any]:

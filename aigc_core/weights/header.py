@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from aigc_core.errors import DamagedFileError, NotFoundError
+from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
 
 FORMAT: Final = 1
 KEY: Final = "aigc"
@@ -110,6 +110,8 @@ def tensors_digest(header: Header) -> str:
 
 def check_tensors(header: Header) -> None:
     """Raises DamagedFileError if the tensors are not those that the record names."""
+    if "tensors_digest" not in header.record:
+        raise UsageError(f"{header.path}: aigc did not write it, so it carries no digest to check")
     if tensors_digest(header) != header.record.get("tensors_digest"):
         raise DamagedFileError(f"{header.path}: altered or damaged: its tensors do not match their digest")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from aigc_core.errors import NotFoundError, UsageError, did_you_mean
-from aigc_core.files import create_exclusively
+from aigc_core.files import create_exclusively, user_path
 from aigc_core.home import home
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
@@ -69,7 +69,7 @@ class Store:
 
     def find(self, reference: str) -> Path:
         """The file of `name` (its newest version), `name@version`, or a path. Raises NotFoundError."""
-        path = Path(reference).expanduser()
+        path = user_path(reference)
         if path.suffix == ENDING or "/" in reference:
             if path.is_file():
                 return path
@@ -90,8 +90,8 @@ class Store:
 
 def check_name(name: str) -> None:
     """Raises UsageError unless a name can be a folder on any system."""
-    if not NAME.fullmatch(name) or name.endswith("."):
+    if not NAME.fullmatch(name) or name.endswith((".", ENDING, ".png", ".npz")):
         raise UsageError(
             f"weights can't be named {name!r}: use lower-case letters, digits, '.', '_' and '-', "
-            "beginning with a letter or digit"
+            "beginning with a letter or digit, and no file's ending"
         )
