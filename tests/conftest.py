@@ -20,7 +20,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing that a test keeps is kept in the user's home."""
     folder = tmp_path / "home"
     monkeypatch.setenv("AIGC_HOME", str(folder))
-    monkeypatch.delenv("AIGC_DEBUG", raising=False)
+    for name in ("AIGC_DEBUG", "AIGC_DATA", "AIGC_DATA_MEMORY", "UV_RUN_RECURSION_DEPTH"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return folder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -139,5 +139,6 @@ def note(text: str) -> None:
     click.echo(f"aigc: {text}", err=True)
 
 
-def is_terminal() -> bool:
-    return sys.stdout.isatty()
+def program() -> str:
+    """How the user calls aigc, for the commands that are suggested: `uv run` leaves nothing on the path."""
+    return "uv run aigc" if "UV_RUN_RECURSION_DEPTH" in os.environ else "aigc"

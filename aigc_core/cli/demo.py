@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aigc_core.cli.common import note, open_registry
+from aigc_core.cli.common import note, open_registry, program
 from aigc_core.errors import BackendError
 from aigc_core.registry import visible
 
@@ -53,9 +53,9 @@ def demo(out: str, quiet: bool) -> None:
     click.secho("Picture", bold=True)
     click.echo(f"  {out}")
     click.secho("Try next", bold=True)
-    click.echo("  aigc sample demo-dcgan -n 16 --seed 7 --out more.png")
-    click.echo("  aigc sample demo-conv --sampler interpolate --out walk.png")
-    click.echo("  aigc train gan/dcgan --data FOLDER-OF-PICTURES --size 32 --name mine")
+    click.echo(f"  {program()} sample demo-dcgan -n 16 --seed 7 --out more.png")
+    click.echo(f"  {program()} sample demo-conv --sampler interpolate --out walk.png")
+    click.echo(f"  {program()} train gan/dcgan --data FOLDER-OF-PICTURES --size 32 --name mine")
 
 
 def _panels(registry: Registry, progress: Progress) -> list[tuple[str, npt.NDArray[np.uint8]]]:

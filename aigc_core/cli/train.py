@@ -17,6 +17,7 @@ from aigc_core.cli.common import (
     note,
     open_registry,
     print_json,
+    program,
 )
 from aigc_core.errors import UsageError
 from aigc_core.options import check_options
@@ -121,7 +122,7 @@ def train(
         )
     click.echo(f"  file    {done.path}")
     click.echo(f"  digest  {done.record['tensors_digest']}")
-    click.echo(f"  next    aigc sample {done.weights} --out {done.weights.partition('@')[0]}.png")
+    click.echo(f"  next    {program()} sample {done.weights} --out {done.weights.partition('@')[0]}.png")
 
 
 def _show_plan(plan: Plan, as_json: bool) -> None:
