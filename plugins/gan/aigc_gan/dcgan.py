@@ -40,7 +40,7 @@ class DCGAN(LatentGenerator):
             up = nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=False)
             layers += [up, nn.BatchNorm2d(outer), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(config.width, channels, 3, padding=1), nn.Tanh())
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     @property
     def output(self) -> Output:
@@ -68,7 +68,7 @@ class DCGANCritic(nn.Module):
         top = config.width << depth
         layers += [spectral_norm(nn.Conv2d(channels, top, 3, padding=1)), nn.LeakyReLU(0.2), nn.Flatten()]
         self.layers = nn.Sequential(*layers, spectral_norm(nn.Linear(top * height * width, 1)))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N]."""

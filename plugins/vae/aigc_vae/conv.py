@@ -45,7 +45,7 @@ class ConvVAE(VAE):
             decoder += [nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=False), *_norm(outer)]
             inner = outer
         self.decoder = nn.Sequential(*decoder, nn.Conv2d(inner, channels, 3, padding=1))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.encoder(x.contiguous(memory_format=torch.channels_last))
