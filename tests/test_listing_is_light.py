@@ -77,6 +77,11 @@ def test_shell_completion_imports_neither(shell: str) -> None:
     assert "vae/conv" not in done.stdout
 
 
+def test_completion_of_a_group_offers_its_commands() -> None:
+    done = poisoned(_AIGC_COMPLETE="bash_complete", COMP_WORDS="aigc models ", COMP_CWORD="2")
+    assert done.stdout.split() == ["plain,list", "plain,show"]
+
+
 def test_inspecting_weights_imports_no_torch(tmp_path: Path) -> None:
     from aigc_core.training.job import train
 

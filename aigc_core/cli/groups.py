@@ -60,7 +60,12 @@ class LazyGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         first = args[0] if args else "-"
-        if self.default and first.startswith("-") and first not in ctx.help_option_names:
+        if (
+            self.default
+            and not ctx.resilient_parsing
+            and first.startswith("-")
+            and first not in ctx.help_option_names
+        ):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
