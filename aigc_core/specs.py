@@ -13,7 +13,8 @@ from typing import Any, Final
 API_VERSION: Final = 1
 """The major version of the contract between core and backends; it names the entry point group."""
 
-ENTRY_POINT_GROUP: Final = f"aigc.v{API_VERSION}"
+GROUP_PREFIX: Final = "aigc.v"
+"""Before the API's number in the name of the entry point group: `aigc.v1`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -290,6 +290,11 @@ def test_paths_that_are_nothing(tmp_path: Path, registry: Registry, monkeypatch:
         open_data("digits", registry, size=(4, 4))
     with pytest.raises(AigcError):
         open_data(tmp_path / "empty", registry, split="test")
+    (tmp_path / "archive").mkdir()
+    np.savez(tmp_path / "archive" / "x.npz", images=np.zeros((2, 4, 4, 1), np.uint8))
+    assert len(open_data(tmp_path / "archive", registry)) == 2
+    with pytest.raises(DataError, match="has no split 'test'"):
+        open_data(tmp_path / "archive", registry, split="test")
 
 
 def test_show_tells_what_data_holds(aigc: Run, tmp_path: Path) -> None:

@@ -41,13 +41,15 @@ def sample(
     if out is None:
         name = Path(weights).stem if weights.endswith(".safetensors") else weights.replace("@", "-")
         out = f"{name}.png"
-    from aigc_core.progress import Progress
-    from aigc_core.sampling.draw import sample as draw
     from aigc_core.sampling.writers import check_target
     from aigc_core.weights.store import Store
 
-    check_target(out)
+    check_target(out)  # both before torch is imported: a mistake is answered at once
     path = Store().find(weights)
+
+    from aigc_core.progress import Progress
+    from aigc_core.sampling.draw import sample as draw
+
     draw(
         path, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
         block=block, out=out, registry=registry, progress=Progress(False if quiet else None),

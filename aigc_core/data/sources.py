@@ -29,7 +29,8 @@ def open_data(
     """A data set by its name, or by the path of a folder of pictures, an IDX file or an `.npz` archive.
 
     A folder with `train` and `test` sub-folders has those splits; so have IDX files named as MNIST's are.
-    `split` is by default the one to train on. `size` (height, width) and `strict` concern folders of pictures: see `open_folder`.
+    `split` is by default the one to train on. `size` (height, width) and `strict` concern folders of
+    pictures: see `open_folder`.
     Raises NotFoundError, DataError or DamagedFileError.
     """
     text = str(data)
@@ -44,8 +45,7 @@ def open_data(
     if path.is_dir():
         return _open_directory(path, split, size, strict, track)
     _no_size(size, f"{path} is one file of pictures of one size")
-    if split != "train":
-        raise DataError(f"{path}: a file has no split {split!r}")
+    _only_train(path, split)
     if path.suffix == ".npz":
         return from_npz(path, path.stem)
     if is_idx(path):
@@ -77,13 +77,19 @@ def _open_directory(path: Path, split: str, size: Size | None, strict: bool, tra
     archives = sorted(path.glob("*.npz"))
     if len(archives) == 1 and not any(is_picture(p, path) for p in path.iterdir()):
         _no_size(size, f"{archives[0]} is one file of pictures of one size")
-        return from_npz(archives[0], path.name, split)
+        _only_train(archives[0], split)
+        return from_npz(archives[0], path.name)
     root = path
     if (path / "train").is_dir() and (path / "test").is_dir():
         root = path / split
     elif split != "train":
         raise DataError(f"{path}: has no split {split!r} (a folder of that name beside 'train')")
     return open_folder(root, name=path.resolve().name, split=split, size=size, strict=strict, track=track)
+
+
+def _only_train(path: Path, split: str) -> None:
+    if split != "train":
+        raise DataError(f"{path}: a file has no split {split!r}")
 
 
 def _no_size(size: Size | None, reason: str) -> None:

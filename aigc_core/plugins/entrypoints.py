@@ -1,6 +1,6 @@
 """Which distributions offer a backend, read straight from their `entry_points.txt`.
 
-`importlib.metadata` costs about as much as click to import, and parses every distribution there is; a
+`importlib.metadata` takes half as long to import as click, and parses every distribution there is; a
 listing must not pay that. Folders on `sys.path` are scanned here; anything else (zip files) is left to
 `importlib.metadata`. The result is the same, which a test checks.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-GROUP_PREFIX: Final = "aigc.v"
+from aigc_core.specs import GROUP_PREFIX
 
 
 class EntryPoint(NamedTuple):

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 
 from aigc_core._version import __version__
-from aigc_core.backends import failure
 from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError
 from aigc_core.events import Event
 from aigc_core.interfaces.sampler import Block
 from aigc_core.options import Options, parse
 from aigc_core.progress import Progress
-from aigc_core.registry import Registry, default
+from aigc_core.registry import Registry, blame, default
 from aigc_core.seeds import MAX_SEED
 from aigc_core.weights.file import Weights, load
 from aigc_core.weights.store import Store
@@ -151,13 +150,8 @@ def draw(request: Request) -> Iterator[npt.NDArray[Any]]:
     end = request.start + request.count
     for first in range(request.start - request.start % request.block, end, request.block):
         block = Block(request.seed, first, request.block, device, images=_images_of(request, first, device))
-        try:
-            with torch.inference_mode():
-                values = sampler.sample(weights.generator, block)
-        except (Exception, SystemExit) as error:
-            raise BackendError(
-                f"sampler {request.sampler!r} of {weights.model.spec.id} failed: {failure(error)}"
-            ) from error
+        with blame(weights.model.backend, f"in sampler {request.sampler!r}"), torch.inference_mode():
+            values = sampler.sample(weights.generator, block)
         if tuple(values.shape) != (request.block, *output.shape):
             raise BackendError(
                 f"sampler {request.sampler!r} of {weights.model.spec.id} returned {tuple(values.shape)}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,22 +36,15 @@ DTYPES = {
 """safetensors' names of torch's types"""
 
 
+@dataclass(frozen=True, slots=True)
 class Weights:
     """A generator rebuilt from its file, with the record that the file holds."""
 
-    def __init__(
-        self,
-        generator: Generator[Any],
-        model: Model,
-        record: Mapping[str, Any],
-        path: Path,
-        device: torch.device,
-    ) -> None:
-        self.device = device
-        self.generator = generator
-        self.model = model
-        self.record = record
-        self.path = path
+    generator: Generator[Any]
+    model: Model
+    record: Mapping[str, Any]
+    path: Path
+    device: torch.device
 
     @property
     def tensors_digest(self) -> str:
@@ -148,9 +141,8 @@ def _build(model: Model, record: Mapping[str, Any], path: Path) -> Generator[Any
     from aigc_core.options import parse
 
     config = parse({"model": model.config}, given, f"{path}: model {model.spec.id!r}")["model"]
-    with (
-        torch.random.fork_rng()
-    ):  # its initialisation is thrown away: the caller's random state must not feel it
+    # Its initialisation is thrown away: the caller's random state must not feel it.
+    with torch.random.fork_rng():
         return model.generator(config, data)
 
 
