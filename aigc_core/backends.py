@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,7 +15,60 @@ Spec = ModelSpec | DatasetSpec | MetricSpec | CommandSpec
 
 OK: Final = "ok"
 BROKEN: Final = "broken"
+SLOW: Final = "slow"
 INCOMPATIBLE: Final = "incompatible"
+DISABLED: Final = "disabled"
+
+MENDS: Final[Mapping[str, str]] = {
+    "import": "mend that line, or install what it needs",
+    "exit": "move the call of sys.exit into a function: a registration module only declares",
+    "kill": "a registration module must only declare: find out by `python -X faulthandler -c 'import ...'`",
+    "print": "remove the print: standard output belongs to the command",
+    "slow": "import heavy packages where they are used, not at the top; then: aigc plugins list --retry",
+    "no-hook": "mark functions with @aigc_core.hookimpl, in the module that the entry point names",
+    "unknown-hook": "rename it; docs/hooks.md lists them all",
+    "hook-argument": "give it the one argument that docs/hooks.md shows",
+    "hook": "mend that line",
+    "no-spec": "add a ModelSpec, DatasetSpec, MetricSpec or CommandSpec",
+    "duplicate": "rename one of the two",
+    "foreign-id": "a model's id begins with the name of its backend's entry point",
+    "no-class": "correct the dotted path in the spec",
+    "no-schema": "make it a subclass of aigc_core.options.Options (of TrainingOptions for a trainer)",
+    "api": "",
+    "taken": "uninstall one of the two",
+    "disabled": "",
+}
+"""What to do about each kind of problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a backend cannot be used."""
+
+    kind: str
+    """A key of MENDS."""
+    text: str
+    where: str = ""
+    """`file:line`, where it is known."""
+    mend: str = ""
+    """What to do; by default what MENDS says of its kind."""
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        return self.mend or MENDS.get(self.kind, "")
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.text}{where}{f'; {self.advice}' if self.advice else ''}"
+
+
+class Rejected(Exception):
+    """Raised where a backend breaks a rule of registration."""
+
+    def __init__(self, kind: str, text: str, where: str = "") -> None:
+        super().__init__(text)
+        self.problem: Final = Problem(kind, text, where)
 
 
 @dataclass(slots=True)
@@ -26,11 +81,22 @@ class Backend:
     version: str
     module: str
     api: int
+    info: str = ""
+    """Its `.dist-info` folder."""
     state: str = OK
-    reason: str = ""
-    """Why it is not ok: one line, with the file and line where there is one."""
+    problem: Problem | None = None
+    """Why it is not ok."""
     hooks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """Its implementations, by the hook's name."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ok: one line, with the file and line where there is one, and the mend."""
+        return str(self.problem or "")
+
+    def reject(self, state: str, problem: Problem) -> None:
+        """Takes it out of use."""
+        self.state, self.problem = state, problem
 
     def error(self, wanted: str) -> BackendError:
         """The error for having asked for something of a backend that is not ok."""
@@ -48,20 +114,21 @@ class Registrar:
 
     def __init__(self, backend: Backend) -> None:
         self.backend: Final = backend
-        self.staged: Final[list[Spec]] = []
+        self.staged: Final[list[tuple[Spec, str]]] = []
+        """Each spec with the `file:line` that added it."""
 
     def add(self, spec: Spec) -> None:
-        """Stages one spec.
-
-        Raises TypeError for anything else than a spec, ValueError for an id outside the backend's family.
-        """
+        """Stages one spec. Raises Rejected for anything else, and for an id outside the backend's family."""
+        caller = sys._getframe(1)
+        where = f"{caller.f_code.co_filename}:{caller.f_lineno}"
         if isinstance(spec, ModelSpec):
             family, slash, name = spec.id.partition("/")
             if not slash or not name or family != self.backend.name:
-                raise ValueError(f"model id {spec.id!r} must be of the form {self.backend.name!r} + '/name'")
+                text = f"model id {spec.id!r} must be of the form {self.backend.name!r} + '/name'"
+                raise Rejected("foreign-id", text, where)
         elif not isinstance(spec, DatasetSpec | MetricSpec | CommandSpec):
-            raise TypeError(f"registry.add() takes a spec, not {type(spec).__name__}")
-        self.staged.append(spec)
+            raise Rejected("no-spec", f"registry.add() takes a spec, not {type(spec).__name__}", where)
+        self.staged.append((spec, where))
 
 
 @dataclass(slots=True)
@@ -78,11 +145,23 @@ class CheckContext:
 
 def failure(error: BaseException) -> str:
     """One line about an exception: its kind, its message, the file and line that raised it."""
-    trace, where = error.__traceback__, ""
+    text, where = " ".join(str(error).split()), place(error)
+    return f"{type(error).__name__}{f': {text}' if text else ''}{f' ({where})' if where else ''}"
+
+
+def place(error: BaseException) -> str:
+    """The `file:line` that an exception comes from: the innermost one outside the core and Python itself,
+    if there is one, since that is the one to mend."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    ours, python = os.path.dirname(__file__), os.path.dirname(os.__file__)
+    trace, inside, outside = error.__traceback__, "", ""
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if "importlib" not in code.co_filename:
-            where = f" ({code.co_filename}:{trace.tb_lineno})"
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith("<frozen"):
+            inside = f"{file}:{trace.tb_lineno}"
+            packages = f"{python}{os.sep}site-packages"
+            if not file.startswith(ours) and (not file.startswith(python) or file.startswith(packages)):
+                outside = inside
         trace = trace.tb_next
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+    return outside or inside

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from aigc_core.backends import OK, Backend, Registrar, Spec, failure
+from aigc_core.backends import DISABLED, OK, Backend, Registrar, Rejected, Spec, failure
 from aigc_core.errors import AigcError, BackendError, NotFoundError, UsageError, did_you_mean
 from aigc_core.specs import CommandSpec, DatasetSpec, MetricSpec, ModelSpec, SamplerSpec
 
@@ -38,14 +39,15 @@ class Registry:
         self._deaf: Final[set[str]] = set()
 
     def commit(self, registrar: Registrar) -> None:
-        """Takes over all that was staged, or raises ValueError and takes nothing."""
+        """Takes over all that was staged, or raises Rejected and takes nothing."""
         seen: set[tuple[type, str]] = set()
-        for spec in registrar.staged:
+        for spec, where in registrar.staged:
             name = spec.id if isinstance(spec, ModelSpec) else spec.name
             if name in self._table(spec, registrar.backend) or (type(spec), name) in seen:
-                raise ValueError(f"{type(spec).__name__[:-4].lower()} {name!r} is registered already")
+                text = f"{type(spec).__name__[:-4].lower()} {name!r} is registered already"
+                raise Rejected("duplicate", text, where)
             seen.add((type(spec), name))
-        for spec in registrar.staged:
+        for spec, _ in registrar.staged:
             if isinstance(spec, CommandSpec):
                 self.commands.setdefault(registrar.backend.name, {})[spec.name] = spec
             elif isinstance(spec, ModelSpec):
@@ -65,8 +67,8 @@ class Registry:
         return self.metrics if isinstance(spec, MetricSpec) else self.commands.get(backend.name, {})
 
     def broken(self) -> list[Backend]:
-        """The backends that are installed but cannot be used."""
-        return [b for b in self.backends.values() if b.state != OK] + self.shadowed
+        """The backends that are installed but cannot be used, other than by the user's own wish."""
+        return [b for b in self.backends.values() if b.state not in (OK, DISABLED)] + self.shadowed
 
     def backend_of(self, model_id: str) -> Backend:
         """The backend that registered a model."""
@@ -92,14 +94,13 @@ class Registry:
         backend = self.backends.get(name.partition("/")[0])
         if backend and backend.state != OK:
             return backend.error(f"model {name!r}")
-        from aigc_core.plugins.catalogue import Catalogue
+        from aigc_core.plugins.catalogue import Catalogue, install_command
 
-        catalogue = Catalogue.load()
-        entry = catalogue.provider(name)
+        entry = Catalogue.load().provider(name)
         if entry and entry.name not in self.backends:
             return BackendError(
                 f"model {name!r} belongs to backend {entry.name!r}, which is not installed; "
-                f"install it: {catalogue.install_command(entry)}"
+                f"install it: {install_command(entry)}"
             )
         hint = did_you_mean(name, [*self.models, *(i.partition("/")[2] for i in self.models)])
         return NotFoundError(f"no model {name!r}{hint or '; see: aigc models list'}")
@@ -243,9 +244,24 @@ def visible(specs: Iterable[ModelSpec]) -> list[ModelSpec]:
     return sorted(specs, key=key)
 
 
-@functools.cache
 def default() -> Registry:
-    """The registry of this environment; backends are discovered once a process."""
+    """The registry of this environment; backends are discovered once a process.
+
+    Raises BackendError if AIGC_STRICT_PLUGINS is set and a backend cannot be used.
+    """
+    registry = discovered()
+    if os.environ.get("AIGC_STRICT_PLUGINS", "0") not in ("", "0"):
+        for backend in registry.broken():
+            raise BackendError(
+                f"AIGC_STRICT_PLUGINS is set, and backend {backend.name!r} ({backend.distribution} "
+                f"{backend.version}) is {backend.state}: {backend.reason}"
+            )
+    return registry
+
+
+@functools.cache
+def discovered() -> Registry:
+    """The same, whatever state the backends are in."""
     from aigc_core.plugins.discovery import discover
 
     return discover()

@@ -16,6 +16,14 @@ API_VERSION: Final = 1
 GROUP_PREFIX: Final = "aigc.v"
 """Before the API's number in the name of the entry point group: `aigc.v1`."""
 
+CONDITIONS: Final = ("label", "prompt", "image")
+"""What sampling can be conditioned on."""
+
+CAPABILITIES: Final = {
+    "bfloat16-weights": "its samplers work with weights cast to bfloat16",
+}
+"""What a model can declare beyond its samplers and conditions; the conformance kit holds it to each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerSpec:
@@ -130,3 +138,17 @@ class Output:
     low: float = -1.0
     high: float = 1.0
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def dotted_paths(spec: ModelSpec | DatasetSpec | MetricSpec | CommandSpec) -> list[str]:
+    """Every `module:attribute` that a spec names."""
+    if isinstance(spec, DatasetSpec):
+        return [spec.source]
+    if isinstance(spec, MetricSpec):
+        return [spec.metric]
+    if isinstance(spec, CommandSpec):
+        return [spec.command]
+    paths = [spec.generator, spec.config, spec.trainer, spec.trainer_config]
+    for sampler in spec.samplers.values():
+        paths += [sampler.sampler, sampler.config]
+    return [path for path in paths if path is not None]

@@ -24,7 +24,8 @@ def aigc_register_models(registry):
             id="{name}/model%d" % i, summary="A model that only stands in a list", modality="image",
             license="MIT", generator="{module}.net:Net", config="{module}.config:Config",
             data=DataNeeds(modality="image", smallest=(1, 8, 8), largest=(4, 64, 64)),
-            samplers={{"prior": SamplerSpec(sampler="{module}.s:S", config="{module}.s:C", summary="prior")}},
+            samplers={{"prior": SamplerSpec(
+                sampler="{module}.net:Net", config="{module}.config:Config", summary="prior")}},
         ))
 """
 
@@ -37,6 +38,9 @@ def many_backends(folder: Path, distributions: int, models: int) -> None:
         (folder / module).mkdir()
         code = BACKEND.format(models=models, name=name, module=module)
         (folder / module / "__init__.py").write_text(code)
+        (folder / module / "net.py").write_text("class Net: ...\n")
+        schemas = "from aigc_core.options import Options\nclass Config(Options): ...\n"
+        (folder / module / "config.py").write_text(schemas)
         info = folder / f"{module}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: aigc-{name}\nVersion: 1.0\n")

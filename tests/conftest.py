@@ -20,7 +20,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing that a test keeps is kept in the user's home."""
     folder = tmp_path / "home"
     monkeypatch.setenv("AIGC_HOME", str(folder))
-    for name in ("AIGC_DEBUG", "AIGC_DATA", "AIGC_DATA_MEMORY", "UV_RUN_RECURSION_DEPTH"):
+    for name in (
+        "AIGC_DEBUG", "AIGC_DATA", "AIGC_DATA_MEMORY", "UV_RUN_RECURSION_DEPTH", "AIGC_PLUGINS",
+        "AIGC_DISABLE_PLUGINS", "AIGC_STRICT_PLUGINS", "AIGC_IMPORT_LIMIT",
+    ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return folder
@@ -70,10 +73,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", str(folder))
-    registry_module.default.cache_clear()
+    registry_module.discovered.cache_clear()
     before = set(sys.modules)
     yield Site(folder)
     for name in set(sys.modules) - before:
         if name.endswith("_backend"):
             del sys.modules[name]
-    registry_module.default.cache_clear()
+    registry_module.discovered.cache_clear()

@@ -64,7 +64,7 @@ def aigc_register_models(registry):
     for name in {names!r}:
         registry.add(ModelSpec(
             id="{family}/" + name, summary="a model", modality="image", license="MIT",
-            generator="nowhere:Thing", config="nowhere:Config", data=DataNeeds(modality="image"),
+            generator="aigc_core.interfaces:Generator", config="aigc_core.options:Options", data=DataNeeds(modality="image"),
         ))
 """
 

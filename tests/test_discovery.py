@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from helpers import Run, Site, good_backend
 
 from aigc_core import registry as registry_module
-from aigc_core.errors import BackendError, NotFoundError, UsageError
+from aigc_core.errors import NotFoundError, UsageError
 from aigc_core.events import Event
 from aigc_core.plugins.entrypoints import entry_points
 
@@ -36,6 +37,23 @@ BAD = {
     ),
     "foreign-id": (good_backend("good", "stolen"), "must be of the form 'foreign-id'"),
     "twice": (good_backend("twice", "a", "a"), "'twice/a' is registered already"),
+    "prints": ("print('hello')\n" + good_backend("prints", "a"), "it prints on import: 'hello'"),
+    "prints-below": (
+        "import os\nos.write(1, b'hello')\n" + good_backend("prints-below", "a"),
+        "it prints on import: 'hello'",
+    ),
+    "dies": ("import os; os._exit(0)", "ends the process (exit code 0)"),
+    "crashes": ("import ctypes; ctypes.string_at(0)", "ends the process (SIGSEGV)"),
+    "hangs": ("while True: pass", "takes more than 1 s"),
+    "no-class": (
+        good_backend("no-class", "a").replace("interfaces:Generator", "interfaces:Generater"),
+        "did you mean 'Generator'?",
+    ),
+    "no-module": (good_backend("no-module", "a").replace("aigc_core.options", "nowhere"), "named 'nowhere'"),
+    "no-schema": (
+        good_backend("no-schema", "a").replace("aigc_core.options:Options", "pathlib:Path"),
+        "is no aigc_core.options.Options",
+    ),
     "no-spec": (
         "from aigc_core import hookimpl\n@hookimpl\ndef aigc_register_models(registry): registry.add({})",
         "takes a spec, not dict",
@@ -44,7 +62,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_broken_backend_leaves_the_others_listed(site: Site, aigc: Run, name: str) -> None:
+def test_a_broken_backend_leaves_the_others_listed(
+    site: Site, aigc: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIGC_IMPORT_LIMIT", "1" if name == "hangs" else "20")
     code, reason = BAD[name]
     site.add(name, code)
     site.add("good", good_backend("good", "fine"))
@@ -63,7 +84,8 @@ def test_a_broken_backend_leaves_the_others_listed(site: Site, aigc: Run, name: 
     assert reason in wanted.err
 
     (row,) = [b for b in json.loads(aigc("plugins", "list", "--json").out) if b["name"] == name]
-    assert row["state"] == "broken"
+    assert row["state"] == ("slow" if name == "hangs" else "broken")
+    assert row["problem"]["mend"]
     assert reason in row["reason"]
     assert aigc("plugins", "doctor").code == 4
 
@@ -81,13 +103,8 @@ def test_a_backend_for_another_api_is_not_imported(site: Site, aigc: Run) -> Non
     assert "upgrade aigc-core" in result.err
     assert module not in sys.modules
     site.add("past", "raise AssertionError('imported')", group="aigc.v0")
-    registry_module.default.cache_clear()
+    registry_module.discovered.cache_clear()
     assert "incompatible" in aigc("plugins", "list").out
-
-
-def test_a_print_on_import_does_not_spoil_json(site: Site, aigc: Run) -> None:
-    site.add("loud", "print('hello')\n" + good_backend("loud", "a"))
-    assert "loud/a" in [row["id"] for row in json.loads(aigc("models", "--json").out)]
 
 
 def test_two_distributions_of_one_family_are_told_apart(site: Site, aigc: Run) -> None:
@@ -105,24 +122,6 @@ def test_short_names_work_while_they_are_unambiguous(site: Site, aigc: Run) -> N
         registry.find("mlp")
     with pytest.raises(NotFoundError, match="did you mean 'dcgan'"):
         registry.find("dcgna")
-
-
-def test_a_class_that_is_not_there_is_an_error_that_names_the_backend(site: Site, aigc: Run) -> None:
-    site.add("hollow", good_backend("hollow", "shell"))
-    assert "hollow/shell" in aigc("models").out
-    shown = aigc("models", "show", "hollow/shell")
-    assert shown.code == 4
-    assert "'hollow'" in shown.error
-    assert "nowhere" in shown.error
-    with pytest.raises(BackendError):
-        _ = registry_module.default().load("hollow/shell").generator
-    assert aigc("plugins", "doctor").code == 4
-
-
-def test_a_class_of_the_wrong_kind_is_refused(site: Site) -> None:
-    site.add("odd", good_backend("odd", "x").replace("nowhere:Config", "pathlib:Path"))
-    with pytest.raises(BackendError, match="is no aigc_core.options.Options"):
-        _ = registry_module.default().load("odd/x").config
 
 
 def test_entry_points_agree_with_importlib_metadata(site: Site) -> None:
@@ -197,7 +196,7 @@ def test_doctor_runs_the_backends_own_checks(site: Site, aigc: Run) -> None:
         "ill",
         "from aigc_core import hookimpl\n@hookimpl\ndef aigc_check(context): context.problem('needs a GPU')\n",
     )
-    registry_module.default.cache_clear()
+    registry_module.discovered.cache_clear()
     result = aigc("plugins", "doctor")
     assert result.code == 4
     assert "ill: needs a GPU" in result.out
@@ -207,32 +206,33 @@ def test_a_known_backend_that_is_missing_is_named_with_the_command_that_installs
     aigc: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aigc_core.plugins.discovery.entry_points", list)
-    registry_module.default.cache_clear()
+    registry_module.discovered.cache_clear()
     try:
         listed = aigc("models")
         assert listed.code == 0
         assert "no backend is installed" in listed.err
-        assert "pip install" in listed.err
+        assert "aigc plugins install gan" in listed.err
         assert json.loads(aigc("models", "--json").out) == []
         assert "known ones" in aigc("plugins").err
         shown = aigc("models", "show", "gan/dcgan")
         assert shown.code == 4
-        assert "pip install" in shown.error
+        assert "aigc plugins install gan" in shown.error
         assert "not installed" in aigc("models", "--all").out
         demo = aigc("demo")
         assert demo.code == 4
-        assert "pip install" in demo.error
+        assert "aigc plugins install vae gan" in demo.error
     finally:
-        registry_module.default.cache_clear()
+        registry_module.discovered.cache_clear()
 
 
 def test_a_command_that_cannot_be_imported_names_its_backend(site: Site, aigc: Run) -> None:
     site.add(
         "lame",
         "from aigc_core import CommandSpec, hookimpl\n@hookimpl\ndef aigc_register_commands(registry):\n"
-        "    registry.add(CommandSpec(name='go', summary='Go.', command='no_such_module:go'))\n"
+        "    registry.add(CommandSpec(name='go', summary='Go.', command='fragile_command:go'))\n"
         "    registry.add(CommandSpec(name='path', summary='Path.', command='pathlib:Path'))\n",
     )
+    (site.path / "fragile_command.py").write_text("import no_such_module\ndef go(): ...\n")
     result = aigc("lame", "go")
     assert result.code == 4
     assert "backend 'lame'" in result.error
@@ -270,3 +270,117 @@ def test_commands_hidden_by_the_cores_are_reported(site: Site, aigc: Run) -> Non
         "    registry.add(CommandSpec(name='x', summary='X.', command='click:Command'))\n",
     )
     assert "can't be reached" in aigc("plugins", "doctor").out
+
+
+def test_backends_can_be_turned_off_and_chosen(
+    site: Site, aigc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add("good", good_backend("good", "fine"))
+
+    def families() -> set[str]:
+        registry_module.discovered.cache_clear()
+        listed = aigc("models", "--json")
+        assert listed.err == ""
+        return {row["id"].partition("/")[0] for row in json.loads(listed.out)}
+
+    assert families() == {"gan", "vae", "good"}
+    monkeypatch.setenv("AIGC_DISABLE_PLUGINS", "gan, aigc-good")
+    assert families() == {"vae"}
+    wanted = aigc("models", "show", "gan/dcgan")
+    assert wanted.code == 4
+    assert "AIGC_DISABLE_PLUGINS turns it off" in wanted.error
+    states = {row["name"]: row["state"] for row in json.loads(aigc("plugins", "--json").out)}
+    assert states == {"gan": "disabled", "good": "disabled", "vae": "ok"}
+    monkeypatch.setenv("AIGC_DISABLE_PLUGINS", "")
+    monkeypatch.setenv("AIGC_PLUGINS", "good,vae")
+    assert families() == {"vae", "good"}
+    assert "AIGC_PLUGINS does not name it" in aigc("models", "show", "gan/dcgan").error
+
+
+def test_strict_makes_anything_wrong_fatal_but_for_looking_at_it(
+    site: Site, aigc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIGC_STRICT_PLUGINS", "1")
+    assert aigc("models").code == 0
+    site.add("bad", "raise RuntimeError('no luck')")
+    registry_module.discovered.cache_clear()
+    for command in (["models"], ["data"], ["sample", "x"], ["train", "gan/mlp", "--data", "digits"]):
+        result = aigc(*command)
+        assert result.code == 4, command
+        assert "AIGC_STRICT_PLUGINS is set, and backend 'bad'" in result.error
+        assert "no luck" in result.error
+    for command in (["plugins"], ["--help"], ["--version"], ["plugins", "search"]):
+        assert aigc(*command).code == 0, command
+
+
+def test_a_trial_is_made_once_and_again_when_the_backend_changes(
+    site: Site, process: Run, home: Path
+) -> None:
+    module = site.add("slow", "import time; time.sleep(30)\n" + good_backend("slow", "a"))
+    started = time.monotonic()
+    first = process("models", "--json", AIGC_IMPORT_LIMIT="1")
+    assert time.monotonic() - started < 15
+    assert "backend 'slow' (aigc-slow 1.0) is slow: its import takes more than 1 s" in first.err
+    assert "aigc plugins list --retry" in first.err
+    started = time.monotonic()
+    second = process("models", "--json", AIGC_IMPORT_LIMIT="1")
+    assert time.monotonic() - started < 1, "it was tried again"
+    assert second.err == first.err
+    (site.path / f"{module}.py").write_text(good_backend("slow", "a"))
+    assert "slow/a" not in process("models", "--json").out, "only a retry looks at it again"
+    retried = {
+        row["name"]: row["state"] for row in json.loads(process("plugins", "list", "--retry", "--json").out)
+    }
+    assert retried["slow"] == "ok"
+    assert "slow/a" in process("models", "--json").out
+    assert (home / "plugins" / "verdicts.tsv").is_file()
+
+
+def test_a_spoilt_record_of_trials_is_made_anew(site: Site, process: Run, home: Path) -> None:
+    site.add("good", good_backend("good", "fine"))
+    assert "good/fine" in process("models").out
+    for content in (b"", b"\xff\xfe", b"a\tb\n", b"\x00" * 4096):
+        (home / "plugins" / "verdicts.tsv").write_bytes(content)
+        listed = process("models")
+        assert "good/fine" in listed.out
+        assert listed.err == ""
+
+
+def test_a_home_that_cannot_be_written_to_is_no_hindrance(site: Site, process: Run, tmp_path: Path) -> None:
+    site.add("good", good_backend("good", "fine"))
+    site.add("dies", "import os; os._exit(1)")
+    (tmp_path / "file").write_text("")
+    listed = process("models", AIGC_HOME=str(tmp_path / "file" / "home"))
+    assert listed.code == 0
+    assert "good/fine" in listed.out
+
+
+def test_one_that_dies_does_not_spoil_the_trial_of_those_behind_it(site: Site, aigc: Run) -> None:
+    for name in ("a", "c", "e"):
+        site.add(name, "import os; os._exit(0)")
+    for name in ("b", "d", "f"):
+        site.add(name, good_backend(name, "fine"))
+    ids = [row["id"] for row in json.loads(aigc("models", "--json").out)]
+    assert {"b/fine", "d/fine", "f/fine", "gan/dcgan"} <= set(ids)
+
+
+def test_timings_name_the_heaviest_module(site: Site, aigc: Run) -> None:
+    (site.path / "ballast.py").write_text("import time; time.sleep(0.05)")
+    site.add("heavy", "import ballast\n" + good_backend("heavy", "a"))
+    (row,) = [
+        r for r in json.loads(aigc("plugins", "list", "--timings", "--json").out) if r["name"] == "heavy"
+    ]
+    assert row["timings"]["heaviest"] == "ballast"
+    assert row["timings"]["ms"] >= row["timings"]["heaviest_ms"] >= 50
+    assert "ballast (5" in aigc("plugins", "list", "--timings").out
+
+
+def test_the_users_data_folder_is_platformdirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    import platformdirs
+
+    from aigc_core.home import home
+
+    monkeypatch.delenv("AIGC_HOME")
+    for value in ("", "/somewhere/else"):
+        monkeypatch.setenv("XDG_DATA_HOME", value)
+        assert home() == platformdirs.user_data_path("aigc", appauthor=False)

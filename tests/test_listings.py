@@ -58,8 +58,9 @@ def test_a_deprecated_model_names_its_heir_and_comes_last(site: Site, aigc: Run)
         "old",
         "from aigc_core import DataNeeds, ModelSpec, hookimpl\n@hookimpl\ndef aigc_register_models(registry):\n"
         "    for n, r in (('a2', None), ('a10', None), ('a1', 'old/a2')):\n"
-        "        registry.add(ModelSpec(id='old/' + n, summary='s', modality='image', license='MIT', generator='x:y',\n"
-        "            config='x:y', data=DataNeeds(modality='image'), replaced_by=r, aliases=('alias-' + n,)))\n",
+        "        registry.add(ModelSpec(id='old/' + n, summary='s', modality='image', license='MIT',\n"
+        "            generator='aigc_core.interfaces:Generator', config='aigc_core.options:Options',\n"
+        "            data=DataNeeds(modality='image'), replaced_by=r, aliases=('alias-' + n,)))\n",
     )
     lines = aigc("models").out.splitlines()
     assert [line.split()[0] for line in lines if line.startswith("old/")] == ["old/a2", "old/a10", "old/a1"]

@@ -158,7 +158,8 @@ def test_weights_of_a_missing_backend_name_its_install_command(
     }
     stranger = rewrite(file, tmp_path / "stranger.safetensors", lambda r: r.update(strange))
     with pytest.raises(
-        BackendError, match="needs backend 'zeta', which is not installed; install it: pip install acme-zeta"
+        BackendError,
+        match="needs backend 'zeta', which is not installed; install it: aigc plugins install acme-zeta==1",
     ):
         load(stranger, default())
     hide = tmp_path / "hide"
@@ -169,7 +170,7 @@ def test_weights_of_a_missing_backend_name_its_install_command(
     )
     result = process("sample", file, PYTHONPATH=str(hide))
     assert result.code == 4
-    assert "'vae', which is not installed; install it: pip install" in result.error
+    assert "'vae', which is not installed; install it: aigc plugins install vae" in result.error
 
 
 def test_weights_that_the_installed_backend_cannot_take(file: Path, tmp_path: Path, aigc: Run) -> None:

@@ -34,12 +34,12 @@ def demo(out: str, quiet: bool) -> None:
     registry = open_registry()
     missing = [model for model in RECIPES if model not in registry.models]
     if missing:
-        from aigc_core.plugins.catalogue import Catalogue
+        from aigc_core.plugins.catalogue import Catalogue, install_command
 
         catalogue = Catalogue.load()
         entries = {e.name: e for e in map(catalogue.provider, missing) if e}
         raise BackendError(
-            f"the demo needs {' and '.join(missing)}; install: {catalogue.install_command(*entries.values())}"
+            f"the demo needs {' and '.join(missing)}; install: {install_command(*entries.values())}"
         )
     click.secho("Models", bold=True)
     for spec in visible(registry.models.values()):

@@ -32,10 +32,9 @@ def list_(modality: str | None, can: tuple[str, ...], every: bool, as_json: bool
         print_json(rows)
         return
     if not registry.models and not every:
-        from aigc_core.plugins.catalogue import Catalogue
+        from aigc_core.plugins.catalogue import Catalogue, install_command
 
-        catalogue = Catalogue.load()
-        command = catalogue.install_command(*catalogue.entries.values())
+        command = install_command(*Catalogue.load().entries.values())
         state = "no backend that works" if registry.backends else "no backend"
         note(f"{state} is installed, so there are no models; install the known ones: {command}")
         return
@@ -100,15 +99,14 @@ def _rows(registry: Registry, every: bool) -> list[dict[str, Any]]:
         for spec in visible(registry.models.values())
     ]
     if every:
-        from aigc_core.plugins.catalogue import Catalogue
+        from aigc_core.plugins.catalogue import Catalogue, install_command
 
-        catalogue = Catalogue.load()
-        for entry in catalogue.entries.values():
+        for entry in Catalogue.load().entries.values():
             if entry.name in registry.backends:
                 continue
             for model_id, model in entry.models.items():
                 missing = {"id": model_id, **model, "backend": entry.name, "distribution": entry.distribution}
-                rows.append({**missing, "installed": False, "install": catalogue.install_command(entry)})
+                rows.append({**missing, "installed": False, "install": install_command(entry)})
     return rows
 
 

@@ -9,7 +9,7 @@ from aigc_core.cli.groups import LazyGroup
 
 COMMANDS = {
     "models": ("aigc_core.cli.models:models", "List the models, or show one with all its options."),
-    "plugins": ("aigc_core.cli.plugins:plugins", "List the installed backends and examine them."),
+    "plugins": ("aigc_core.cli.plugins:plugins", "Install backends, examine them, write them."),
     "data": ("aigc_core.cli.data:data", "List the known data sets, or show any."),
     "train": ("aigc_core.cli.train:train", "Train a model on data and keep its weights."),
     "sample": ("aigc_core.cli.sample:sample", "Draw samples from weights."),
@@ -31,9 +31,9 @@ class Root(LazyGroup):
         return self._backend_group(name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from aigc_core.registry import default
+        from aigc_core.registry import discovered
 
-        return [*self.lazy, *(n for n in sorted(default().commands) if n not in self.lazy)]
+        return [*self.lazy, *(n for n in sorted(discovered().commands) if n not in self.lazy)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_commands(ctx, formatter)
@@ -43,9 +43,9 @@ class Root(LazyGroup):
                 formatter.write_dl(added)
 
     def _backend_group(self, name: str) -> click.Command | None:
-        from aigc_core.registry import default
+        from aigc_core.registry import discovered
 
-        registry = default()
+        registry = discovered()
         if name not in registry.commands:
             return None
         specs = registry.commands[name]

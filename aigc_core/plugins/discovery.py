@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pluggy
 
 from aigc_core import hookspecs
-from aigc_core.backends import BROKEN, INCOMPATIBLE, Backend, Registrar, failure
+from aigc_core.backends import (
+    BROKEN,
+    DISABLED,
+    INCOMPATIBLE,
+    OK,
+    Backend,
+    Problem,
+    Registrar,
+    Rejected,
+    place,
+)
 from aigc_core.errors import did_you_mean
 from aigc_core.plugins.entrypoints import EntryPoint, entry_points
+from aigc_core.plugins.quarantine import judge
 from aigc_core.registry import Registry
 from aigc_core.specs import API_VERSION
 
@@ -24,8 +37,39 @@ REGISTER_HOOKS = (
 )
 
 
-def discover() -> Registry:
-    """A registry of the core's own data sets and of every backend on `sys.path`."""
+def discover(*, retry: bool = False) -> Registry:
+    """A registry of the core's own data sets and of every backend on `sys.path`.
+
+    `retry` gives those another trial that were found wanting before.
+    """
+    registry, candidates = _survey()
+    manager = _manager()
+    verdicts = judge(candidates, retry=retry)
+    for point, backend in candidates.items():
+        verdict = verdicts[point]
+        if verdict.problem:
+            backend.reject(verdict.state, verdict.problem)
+            continue
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # a print must not spoil --json
+                registrar, hooks = _take(manager, backend, point)
+            registry.commit(registrar)
+            backend.hooks = hooks
+        except Rejected as error:
+            backend.reject(BROKEN, error.problem)
+    return registry
+
+
+def examine_alone(point: EntryPoint) -> Registrar:
+    """Imports one backend and runs its register hooks, as if it were the only one. Raises Rejected."""
+    backend = Backend(point.name, point.distribution, point.version, point.value, point.api, point.info)
+    registrar, _ = _take(_manager(), backend, point)
+    Registry().commit(registrar)
+    return registrar
+
+
+def _survey() -> tuple[Registry, dict[EntryPoint, Backend]]:
+    """A registry of all backends by name, and those of them that may be imported."""
     from aigc_core.data.known import register as register_known_data
 
     registry = Registry()
@@ -33,56 +77,103 @@ def discover() -> Registry:
     register_known_data(core)
     registry.commit(core)
 
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
+    selected = _selection()
+    candidates: dict[EntryPoint, Backend] = {}
     points = sorted(entry_points(), key=lambda point: point.api != API_VERSION)  # what works comes first
     for point in points:
-        backend = Backend(point.name, point.distribution, point.version, point.value, point.api)
+        backend = Backend(point.name, point.distribution, point.version, point.value, point.api, point.info)
         if point.name in registry.backends:
             first = registry.backends[point.name]
-            if point.distribution == first.distribution:  # it serves several APIs
-                continue
-            backend.state, backend.reason = BROKEN, f"{first.distribution} has that name already"
-            registry.shadowed.append(backend)
+            if point.distribution != first.distribution:  # otherwise it serves several APIs
+                backend.reject(BROKEN, Problem("taken", f"{first.distribution} has that name already"))
+                registry.shadowed.append(backend)
             continue
         registry.backends[point.name] = backend
-        if point.api != API_VERSION:
-            backend.state = INCOMPATIBLE
-            backend.reason = (
-                f"it is made for API {point.api}, this core speaks API {API_VERSION}; "
-                f"{'upgrade aigc-core' if point.api > API_VERSION else f'upgrade {point.distribution}'}"
-            )
-            continue
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # a print must not spoil --json
-                _take(manager, registry, backend, point)
-        except (Exception, SystemExit) as error:
-            backend.state, backend.reason = BROKEN, failure(error)
-    return registry
+        if reason := selected(point):
+            backend.reject(DISABLED, Problem("disabled", reason))
+        elif point.api != API_VERSION:
+            backend.reject(INCOMPATIBLE, _wrong_api(point))
+        if backend.state == OK:
+            candidates[point] = backend
+    return registry, candidates
 
 
-def _take(manager: pluggy.PluginManager, registry: Registry, backend: Backend, point: EntryPoint) -> None:
-    """Imports one backend's registration module and commits what it registers. Raises anything."""
-    module, _, attribute = point.value.partition(":")
-    plugin: Any = importlib.import_module(module)
-    for part in attribute.split(".") if attribute else ():
-        plugin = getattr(plugin, part)
-    manager.register(plugin, name=backend.name)
+def _selection() -> Callable[[EntryPoint], str]:
+    """Tells why the user's environment variables turn an entry point off; an empty string if they don't."""
+    only, without = (
+        {name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()}
+        for variable in ("AIGC_PLUGINS", "AIGC_DISABLE_PLUGINS")
+    )
 
+    def reason(point: EntryPoint) -> str:
+        names = {point.name, point.distribution}
+        if names & without:
+            return "AIGC_DISABLE_PLUGINS turns it off"
+        return "" if not only or names & only else "AIGC_PLUGINS does not name it"
+
+    return reason
+
+
+def _wrong_api(point: EntryPoint) -> Problem:
+    text = f"it is made for API {point.api}, this core speaks API {API_VERSION}"
+    newer = point.api > API_VERSION
+    mend = f"upgrade {'aigc-core' if newer else point.distribution}"
+    return Problem("api", text, mend=mend)
+
+
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _take(
+    manager: pluggy.PluginManager, backend: Backend, point: EntryPoint
+) -> tuple[Registrar, dict[str, Callable[..., Any]]]:
+    """Imports one backend's registration module; what it stages, and its hooks. Raises Rejected."""
+    with _rejected("import"):
+        module, _, attribute = point.value.partition(":")
+        plugin: Any = importlib.import_module(module)
+        for part in attribute.split(".") if attribute else ():
+            plugin = getattr(plugin, part)
+    try:
+        manager.register(plugin, name=backend.name)
+    except pluggy.PluginValidationError as error:
+        text = " ".join(str(error).split())
+        raise Rejected("hook-argument", text.partition("definition:")[2].strip() or text) from error
     hooks = {}
     for caller in manager.get_hookcallers(plugin) or ():
-        if caller.spec is None:
-            known = [name for name in vars(hookspecs) if name.startswith("aigc_")]
-            raise AttributeError(f"no hook {caller.name!r}{did_you_mean(caller.name, known)}")
         for implementation in caller.get_hookimpls():
-            if implementation.plugin is plugin:
-                hooks[caller.name] = implementation.function
+            if implementation.plugin is not plugin:
+                continue
+            if caller.spec is None:
+                known = [name for name in vars(hookspecs) if name.startswith("aigc_")]
+                code = getattr(implementation.function, "__code__", None)
+                where = f"{code.co_filename}:{code.co_firstlineno}" if code else ""
+                text = f"no hook {caller.name!r}{did_you_mean(caller.name, known)}"
+                raise Rejected("unknown-hook", text, where)
+            hooks[caller.name] = implementation.function
     if not hooks:
-        raise AttributeError(f"{point.value} implements no hook; mark functions with @aigc_core.hookimpl")
-
+        where = getattr(plugin, "__file__", None) or ""
+        raise Rejected("no-hook", f"{point.value} implements no hook", where)
     registrar = Registrar(backend)
     for name in REGISTER_HOOKS:
         if name in hooks:
-            hooks[name](registrar)
-    registry.commit(registrar)
-    backend.hooks = dict(sorted(hooks.items()))
+            with _rejected("hook"):
+                hooks[name](registrar)
+    return registrar, dict(sorted(hooks.items()))
+
+
+@contextlib.contextmanager
+def _rejected(kind: str) -> Any:
+    """Turns whatever a backend raises into Rejected, with its file and line."""
+    try:
+        yield
+    except Rejected:
+        raise
+    except SystemExit as error:
+        text = f"SystemExit: {error.code}" if error.code is not None else "SystemExit"
+        raise Rejected("exit", text, place(error)) from error
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise Rejected(kind, text, place(error)) from error

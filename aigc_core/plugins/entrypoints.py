@@ -24,6 +24,8 @@ class EntryPoint(NamedTuple):
     """`package.module` or `package.module:object`"""
     distribution: str
     version: str
+    info: str
+    """The folder of the distribution's metadata (`.dist-info`), or the archive that holds it."""
 
 
 def entry_points() -> list[EntryPoint]:
@@ -36,16 +38,24 @@ def entry_points() -> list[EntryPoint]:
         if path in seen_paths:
             continue
         seen_paths.add(path)
-        for name, version, text in _distributions(path):
+        for name, version, text, info in _distributions(path):
             if name not in seen_names:
                 seen_names.add(name)
                 if GROUP_PREFIX in text:
-                    found.extend(_parse(text, name, version))
+                    found.extend(_parse(text, name, version, info))
     return sorted(found, key=lambda point: (point.name, point.distribution))
 
 
-def _distributions(path: str) -> Iterator[tuple[str, str, str]]:
-    """(normalised name, version, entry_points.txt or "") of every distribution in one entry of sys.path."""
+def points_in(folder: str) -> list[EntryPoint]:
+    """The entry points of the distributions in one folder."""
+    return [
+        p for name, version, text, info in _distributions(folder) for p in _parse(text, name, version, info)
+    ]
+
+
+def _distributions(path: str) -> Iterator[tuple[str, str, str, str]]:
+    """(normalised name, version, entry_points.txt or "", metadata folder) of every distribution in one
+    entry of sys.path."""
     try:
         entries = os.listdir(path)
     except NotADirectoryError:
@@ -65,22 +75,23 @@ def _distributions(path: str) -> Iterator[tuple[str, str, str]]:
                 text = file.read()
         except (OSError, UnicodeDecodeError):
             text = ""
-        yield _normalise(name), version or "unknown", text
+        yield normalise(name), version or "unknown", text, os.path.abspath(os.path.join(path, entry))
 
 
-def _from_archive(path: str) -> Iterator[tuple[str, str, str]]:
+def _from_archive(path: str) -> Iterator[tuple[str, str, str, str]]:
     from importlib import metadata
 
     for distribution in metadata.distributions(path=[path]):
         text = distribution.read_text("entry_points.txt") or ""
-        yield _normalise(distribution.metadata["Name"]), distribution.version, text
+        yield normalise(distribution.metadata["Name"]), distribution.version, text, path
 
 
-def _normalise(name: str) -> str:
+def normalise(name: str) -> str:
+    """A distribution's name as all its spellings compare (PEP 503)."""
     return name.replace("_", "-").replace(".", "-").lower()
 
 
-def _parse(text: str, distribution: str, version: str) -> Iterator[EntryPoint]:
+def _parse(text: str, distribution: str, version: str, info: str) -> Iterator[EntryPoint]:
     api = 0
     for line in text.splitlines():
         line = line.strip()
@@ -91,4 +102,4 @@ def _parse(text: str, distribution: str, version: str) -> Iterator[EntryPoint]:
         elif api and "=" in line and not line.startswith(("#", ";")):
             name, _, value = line.partition("=")
             value = value.partition("[")[0].strip()
-            yield EntryPoint(api, name.strip(), value, distribution, version)
+            yield EntryPoint(api, name.strip(), value, distribution, version, info)

@@ -126,8 +126,11 @@ def _model(record: Mapping[str, Any], path: Path, registry: Registry) -> Model:
     except NotFoundError:
         if family in registry.backends:
             raise
+        from aigc_core.plugins.recovery import how_to_install
+
+        command = how_to_install(family, distribution, str(backend.get("version", "")))
         raise BackendError(
-            f"{path} needs backend {family!r}, which is not installed; install it: pip install {distribution}"
+            f"{path} needs backend {family!r}, which is not installed; install it: {command}"
         ) from None
 
 

@@ -1,0 +1,221 @@
+"""What a model says of itself, in its spec and its option schemas."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+from aigc_core.errors import UsageError
+from aigc_core.options import Options, check_options, parse
+from aigc_core.specs import CAPABILITIES, CONDITIONS
+from aigc_core.testing.kit import Failed, check, require
+from aigc_core.testing.subject import Bench
+
+PARAMS = re.compile(r"([\d.]+) ?([kMBG]?) (?:at|for) (\d+(?:x\d+)*)")
+UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
+
+
+@check("declares", "model")
+def declares(bench: Bench, model_id: str) -> None:
+    """Its summary, licence, data, samplers, conditions and capabilities are there and are known words."""
+    spec = bench.registry.models[model_id]
+    require(bool(spec.summary.strip()) and "\n" not in spec.summary and len(spec.summary) <= 100,
+            "its summary must be one line of at most 100 characters")  # fmt: skip
+    require(bool(spec.license.strip()), "it names no licence; give an SPDX identifier, as `MIT`")
+    require(
+        spec.data.modality == spec.modality,
+        f"it is for {spec.modality}, but its data is {spec.data.modality}",
+    )
+    low, high = spec.data.smallest, spec.data.largest
+    require(
+        len(low) == len(high) or not low or not high, "data: smallest and largest have different dimensions"
+    )
+    require(
+        all(a <= b for a, b in zip(low, high, strict=False)), f"data: smallest {low} exceeds largest {high}"
+    )
+    require(bool(spec.samplers), "it has no sampler")
+    for word, known in ((spec.conditions, CONDITIONS), (spec.capabilities, CAPABILITIES)):
+        unknown = set(word) - set(known)
+        require(not unknown, f"declares {', '.join(sorted(unknown))!r}; known words: {', '.join(known)}")
+    for name, sampler in spec.samplers.items():
+        require(sampler.block >= 1, f"sampler {name}: its block must be at least 1")
+        require(bool(sampler.summary.strip()), f"sampler {name}: its summary is empty")
+        require(
+            set(sampler.needs) <= set(CONDITIONS),
+            f"sampler {name} needs {sampler.needs}; known: {CONDITIONS}",
+        )
+
+
+@check("params", "model")
+def params(bench: Bench, model_id: str) -> None:
+    """The number of parameters that it declares is true to a tenth, at the shape that it names."""
+    spec = bench.registry.models[model_id]
+    if spec.params is None:
+        return
+    match = PARAMS.search(spec.params)
+    require(match is not None, f"params {spec.params!r} must be like `1.1 M at 1x28x28`")
+    assert match is not None
+    from aigc_core.testing.material import info_of
+
+    shape = tuple(int(n) for n in match[3].split("x"))
+    count = sum(p.numel() for p in bench.build(model_id, info_of(spec.data.modality, shape)).parameters())
+    said = float(match[1]) * UNITS[match[2]]
+    require(abs(count - said) <= max(0.1 * count, 0.5 * UNITS[match[2]] * 10 ** -_decimals(match[1])),
+            f"it declares {spec.params}, but has {count:,} parameters")  # fmt: skip
+
+
+def _decimals(number: str) -> int:
+    return len(number.partition(".")[2])
+
+
+@check("options", "model")
+def options(bench: Bench, model_id: str) -> None:
+    """Every option says what it is and has bounds; defaults are valid; what is unknown or out of bounds is
+    refused; its JSON Schema says the same."""
+    model = bench.model(model_id)
+    schemas: dict[str, type[Options]] = {"model": model.config, "training": model.trainer_config}
+    check_options(model, {})  # no name is in both
+    for name in model.spec.samplers:
+        schemas[f"sampler {name}"] = model.sampler_config(name)
+    for part, schema in schemas.items():
+        _check_schema(part, schema)
+
+
+def _check_schema(part: str, schema: type[Options]) -> None:
+    from pydantic import ValidationError
+
+    try:
+        defaults = schema()
+    except ValidationError as error:
+        raise Failed(f"{part}: its defaults are not valid: {error.errors()[0]['msg']}") from error
+    dumped = json.loads(json.dumps(defaults.model_dump(mode="json")))
+    require(schema.model_validate(dumped) == defaults, f"{part}: options do not survive JSON and back")
+    document = json.loads(json.dumps(schema.model_json_schema()))
+    require(
+        document.get("additionalProperties") is False,
+        f"{part}: unknown options are not refused (extra='forbid')",
+    )
+    require(bool(schema.model_config.get("frozen")), f"{part}: options must be frozen")
+    try:
+        parse({part: schema}, {"no_such_option_at_all": 1}, part)
+    except UsageError:
+        pass
+    else:
+        raise Failed(f"{part}: an unknown option is accepted")
+    for name, entry in document.get("properties", {}).items():
+        require(
+            bool(entry.get("description")), f"{part}: option {name!r} says nothing; give it a description"
+        )
+        for kind in _numbers(entry):
+            _check_bounds(f"{part}: option {name!r}", name, kind, schema)
+
+
+def _numbers(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = [entry, *entry.get("anyOf", [])]
+    return [p for p in parts if p.get("type") in ("integer", "number")]
+
+
+def _check_bounds(what: str, name: str, entry: dict[str, Any], schema: type[Options]) -> None:
+    low = entry.get("minimum", entry.get("exclusiveMinimum"))
+    require(low is not None, f"{what} has no lower bound; give it ge= or gt=")
+    assert low is not None
+    step = 1 if entry["type"] == "integer" else max(abs(low), 1.0)
+    high = entry.get("maximum", entry.get("exclusiveMaximum"))
+    for value in (
+        low - step,
+        *([high + (1 if entry["type"] == "integer" else abs(high) + 1)] if high is not None else []),
+    ):
+        try:
+            parse({"p": schema}, {name: value}, "check")
+        except UsageError:
+            continue
+        raise Failed(f"{what}: {value}, out of its bounds, is accepted")
+
+
+@check("options-light", "model")
+def options_light(bench: Bench, model_id: str) -> None:
+    """Its option schemas are imported without torch, so that help and checks cost nothing."""
+    spec = bench.registry.models[model_id]
+    paths = {spec.config, *([spec.trainer_config] if spec.trainer_config else [])}
+    paths |= {s.config for s in spec.samplers.values()}
+    code = (
+        "import importlib, json, sys\n"
+        "for path in json.loads(sys.argv[1]):\n"
+        "    module, _, name = path.partition(':'); getattr(importlib.import_module(module), name)\n"
+        "print(','.join(m for m in ('torch', 'numpy', 'accelerate', 'scipy') if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(sorted(paths))], capture_output=True, text=True, timeout=120
+    )
+    require(done.returncode == 0, f"its option schemas can't be imported alone: {done.stderr.strip()[-200:]}")
+    heavy = done.stdout.strip().splitlines()[-1:]
+    require(
+        not "".join(heavy),
+        f"importing its option schemas imports {''.join(heavy)}; put them into a module without",
+    )
+
+
+@check("builds", "model")
+def builds(bench: Bench, model_id: str) -> None:
+    """It is built for every size that it declares, odd ones too, and says that it makes just that."""
+    import torch
+
+    from aigc_core.testing.material import info_of, shapes
+
+    spec = bench.registry.models[model_id]
+    state = torch.get_rng_state()
+    for shape in shapes(spec.data):
+        generator = bench.build(model_id, info_of(spec.data.modality, shape))
+        text = "x".join(map(str, shape))
+        require(
+            tuple(generator.output.shape) == shape,
+            f"built for {text}, its output is {generator.output.shape}",
+        )
+        require(generator.output.modality == spec.modality, f"its output is {generator.output.modality}")
+        require(
+            generator.output.low < generator.output.high, "its output has no range: low must be below high"
+        )
+        require(any(True for _ in generator.parameters()), "it has no parameters")
+        with torch.random.fork_rng():
+            for name in spec.samplers:
+                if not bench.model(model_id).sampler_spec(name)[1].needs and _small(shape):
+                    values = bench.draw(model_id, name, generator.eval(), size=2)
+                    require(
+                        tuple(values.shape) == (2, *shape),
+                        f"sampler {name} at {text} gives {tuple(values.shape)}",
+                    )
+    torch.set_rng_state(state)
+
+
+def _small(shape: tuple[int, ...]) -> bool:
+    import math
+
+    return math.prod(shape) <= 1 << 15
+
+
+@check("smoke", "model")
+def smoke(bench: Bench, model_id: str) -> None:
+    """It trains for two steps at its smallest size and samples what is finite: the trial that an install makes."""
+    import torch
+
+    from aigc_core.testing.material import RandomItems, info_of, shapes
+
+    spec = bench.registry.models[model_id]
+    data = RandomItems(info_of(spec.data.modality, shapes(spec.data)[0]))
+    if spec.trainer is None:
+        generator = bench.build(model_id, data.info)
+    else:
+        trainer, engine = bench.make(model_id, data.info)
+        for metrics in bench.steps(trainer, engine, data, 0, 2):
+            for name, value in metrics.items():
+                require(bool(torch.isfinite(torch.as_tensor(value)).all()), f"metric {name!r} is not finite")
+        generator = trainer.result()
+    for name, sampler in spec.samplers.items():
+        if not sampler.needs:
+            values = bench.draw(model_id, name, generator.eval(), size=2)
+            shape = (2, *generator.output.shape)
+            require(tuple(values.shape) == shape, f"sampler {name} gives {tuple(values.shape)}, not {shape}")
+            require(bool(torch.isfinite(values.float()).all()), f"sampler {name} gives what is not finite")

@@ -1,0 +1,131 @@
+"""Tiny real data of each modality, and how far samples are from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from aigc_core.data.dataset import Dataset
+from aigc_core.data.sources import open_data
+from aigc_core.specs import DataInfo, DataNeeds
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from aigc_core.registry import Registry
+
+SETS = {
+    "image": "digits",
+    "text": str(Path(__file__).parent / "data" / "shakespeare.txt"),
+    "audio": str(Path(__file__).parent / "data" / "spoken-digits.npz"),
+}
+"""What a model of each modality is trained on: 8x8 digits, Shakespeare, spoken digits."""
+
+BOUNDS = {
+    "image": ((1, 8, 8), (3, 64, 64)),
+    "text": ((8,), (256,)),
+    "audio": ((1, 1024), (1, 16000)),
+}
+"""The smallest and the largest item, where a model declares no bounds."""
+
+
+def real_data(modality: str, registry: Registry) -> Dataset:
+    """The tiny real set of a modality."""
+    return open_data(SETS[modality], registry)
+
+
+def shapes(needs: DataNeeds) -> list[tuple[int, ...]]:
+    """Shapes within declared bounds: both ends, and odd ones between."""
+    low, high = BOUNDS[needs.modality]
+    low, high = needs.smallest or low, needs.largest or high
+    first = range(low[0], high[0] + 1)
+    found = [low, high]
+    for parts, extra in ((3, 1), (5, 2), (8, 0)):
+        middle = tuple(
+            a + min((b - a) // parts + extra, b - a) for a, b in zip(low[1:], high[1:], strict=True)
+        )
+        channels = (
+            low[0] + (high[0] - low[0]) // parts if len(low) == 1 else first[min(extra, len(first) - 1)]
+        )
+        found.append((channels, *middle))
+    if needs.modality == "image":
+        found.append((first[-1], low[1] + (high[1] - low[1]) // 9, high[2] - (high[2] - low[2]) // 2 - 1))
+    return list(dict.fromkeys(found))
+
+
+def info_of(modality: str, shape: tuple[int, ...], classes: Sequence[str] = ()) -> DataInfo:
+    """What a generator is told of data of a shape."""
+    known: dict[str, dict[str, Any]] = {"text": {"encoding": "utf-8"}, "audio": {"sample_rate": 8000}}
+    return DataInfo(modality, shape, tuple(classes), known.get(modality, {}))
+
+
+class RandomItems(Dataset):
+    """Items of noise, of any modality and shape."""
+
+    def __init__(self, info: DataInfo, count: int = 24) -> None:
+        super().__init__("random", "train", info, "sha256:random")
+        rng = np.random.default_rng(1)
+        size = (count, *info.shape)
+        low, high, kind = (-20000, 20000, np.int16) if info.modality == "audio" else (0, 256, np.uint8)
+        self._items = torch.from_numpy(rng.integers(low, high, size).astype(kind))
+        self._labels = torch.arange(count) % len(info.classes) if info.classes else None
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def fetch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self._items[index], None if self._labels is None else self._labels[index]
+
+
+def distance(modality: str, samples: npt.NDArray[Any], real: npt.NDArray[Any]) -> float:
+    """How far samples are from real items: 0 for the same distribution, larger for others."""
+    if modality == "text":
+        return _text_distance([str(s) for s in samples], [str(r) for r in real])
+    if modality == "audio":
+        return _frechet(_loudness(samples), _loudness(real))
+    return _frechet(samples.reshape(len(samples), -1) / 255, real.reshape(len(real), -1) / 255)
+
+
+def spread(modality: str, samples: npt.NDArray[Any]) -> float:
+    """How unlike each other items are."""
+    if modality == "text":
+        return float(len(set(samples.tolist())) / len(samples))
+    rows = _loudness(samples) if modality == "audio" else samples.reshape(len(samples), -1) / 255
+    return float(rows.std(axis=0).mean())
+
+
+def _frechet(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    """Fréchet distance between Gaussians fitted to rows (Heusel et al. 2017, eq. 6)."""
+    x, y = (torch.from_numpy(np.ascontiguousarray(v)).double() for v in (a, b))
+    c, d = torch.cov(x.T), torch.cov(y.T)
+    root = torch.linalg.eigvals(c @ d).real.clamp_min(0).sqrt().sum()
+    return float((x.mean(0) - y.mean(0)).square().sum() + c.trace() + d.trace() - 2 * root)
+
+
+def _loudness(clips: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """[N, 16] mean log power of clips [N, 1, T] in 16 bands of equal width."""
+    window = torch.hann_window(256, dtype=torch.float64)
+    flat = torch.from_numpy(np.ascontiguousarray(clips)).double().reshape(len(clips), -1)
+    flat = torch.nn.functional.pad(flat, (0, max(0, 256 - flat.shape[1])))
+    spectrum = torch.stft(flat, 256, 128, window=window, return_complex=True).abs().square()[:, 1:]
+    bands = spectrum.reshape(len(flat), 16, 8, -1).mean(2)
+    return np.asarray((bands + 1e-6).log10().mean(2).numpy(), dtype=np.float64)
+
+
+def _text_distance(samples: Sequence[str], real: Sequence[str]) -> float:
+    """Total variation distance between the frequencies of pairs of neighbouring bytes."""
+    a, b = (_pairs(texts) for texts in (samples, real))
+    return float(np.abs(a - b).sum() / 2)
+
+
+def _pairs(texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    counts = np.zeros((256, 256))
+    for text in texts:
+        raw = np.frombuffer(text.encode(), np.uint8)
+        np.add.at(counts, (raw[:-1], raw[1:]), 1)
+    return np.asarray(counts / max(counts.sum(), 1))

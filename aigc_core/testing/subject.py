@@ -1,0 +1,166 @@
+"""A backend on the bench: what several checks of it share."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aigc_core.testing.kit import environment
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aigc_core.backends import Backend
+    from aigc_core.data.dataset import Dataset
+    from aigc_core.interfaces import Block, Generator, Trainer
+    from aigc_core.registry import Model, Registry
+    from aigc_core.specs import DataInfo
+    from aigc_core.training.engine import AccelerateEngine
+
+BATCH = 8
+"""Items a step, where it does not matter."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A backend, a registry that knows it, and a folder to write into."""
+
+    registry: Registry
+    backend: Backend
+    folder: Path
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def models(self) -> list[str]:
+        """The ids of its models."""
+        return [i for i in self.registry.models if i.startswith(f"{self.backend.name}/")]
+
+    @contextlib.contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Within the block, what is kept is kept below the folder."""
+        with environment(AIGC_HOME=str(self.folder / "home")):
+            yield
+
+    def model(self, model_id: str) -> Model:
+        return self.registry.load(model_id)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019 (a bench lives as long as its checks)
+    def data(self, model_id: str) -> Dataset:
+        """The tiny real data set that a model is put to."""
+        from aigc_core.testing.material import real_data
+
+        return real_data(self.model(model_id).spec.data.modality, self.registry)
+
+    def build(self, model_id: str, info: DataInfo) -> Generator[Any]:
+        """A generator of default options, initialised from a fixed seed."""
+        import torch
+
+        from aigc_core.options import parse
+
+        model = self.model(model_id)
+        torch.manual_seed(0)
+        return model.generator(parse({"model": model.config}, {}, model_id)["model"], info)
+
+    def make(
+        self, model_id: str, info: DataInfo, *, seed: int = 0, half: bool = False
+    ) -> tuple[Trainer[Any, Any], AccelerateEngine]:
+        """A trainer of default options and its engine; `half` computes in bfloat16."""
+        from aigc_core.options import TrainingOptions, parse
+        from aigc_core.testing.engines import BFloat16Engine
+        from aigc_core.training.engine import AccelerateEngine
+
+        model = self.model(model_id)
+        options = parse({"t": model.trainer_config}, {"batch_size": BATCH}, model_id)["t"]
+        assert isinstance(options, TrainingOptions)
+        kind = BFloat16Engine if half else AccelerateEngine
+        engine = kind(seed, BATCH, 100, cpu=True)
+        generator = self.build(model_id, info).to(engine.device).train()
+        engine.begin(0)  # what a trainer draws as it is made is the same each time
+        return model.trainer(generator, options, engine), engine
+
+    def steps(
+        self,
+        trainer: Trainer[Any, Any],
+        engine: AccelerateEngine,
+        data: Dataset,
+        start: int,
+        stop: int,
+        seed: int = 0,
+    ) -> list[dict[str, Tensor]]:
+        """Trains from one step to another; the metrics of each."""
+        from aigc_core.data.batches import Batches
+
+        batches = Batches(data, BATCH, seed, trainer.generator.output, engine.device)
+        told = []
+        for number, batch in enumerate(batches.steps(start, stop), start):
+            engine.begin(number)
+            told.append(dict(trainer.step(batch)))
+        return told
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019
+    def trained(self, model_id: str) -> Generator[Any]:
+        """The generator of a short training on real data, ready to sample."""
+        data = self.data(model_id)
+        if self.model(model_id).spec.trainer is None:
+            return self.build(model_id, data.info).eval().requires_grad_(False)
+        trainer, engine = self.make(model_id, data.info)
+        self.steps(trainer, engine, data, 0, 5)
+        return trainer.result().eval().requires_grad_(False)
+
+    def draw(
+        self,
+        model_id: str,
+        sampler: str,
+        generator: Generator[Any],
+        *,
+        seed: int = 3,
+        start: int = 0,
+        size: int | None = None,
+        **given: Any,
+    ) -> Tensor:
+        """One block of a sampler with its default options, given what it needs."""
+        import torch
+
+        model = self.model(model_id)
+        name, spec = model.sampler_spec(sampler)
+        block = self.block(model_id, sampler, generator, seed, start, size or spec.block, **given)
+        with torch.inference_mode():
+            return model.sampler(name)(model.sampler_config(name)()).sample(generator, block)
+
+    def block(
+        self,
+        model_id: str,
+        sampler: str,
+        generator: Generator[Any],
+        seed: int,
+        start: int,
+        size: int,
+        **given: Any,
+    ) -> Block:
+        """A block with the pictures and labels that a sampler needs."""
+        import torch
+
+        from aigc_core.data.batches import Batches
+        from aigc_core.interfaces import Block
+
+        _, spec = self.model(model_id).sampler_spec(sampler)
+        device = torch.device("cpu")
+        if "image" in spec.needs and "images" not in given:
+            batches = Batches(self.data(model_id), size, 0, generator.output, device)
+            given["images"] = batches.batch(torch.arange(start, start + size) % len(self.data(model_id))).x
+        conditions = {*spec.needs, *self.model(model_id).spec.conditions}
+        if "label" in conditions and "labels" not in given:
+            classes = max(len(generator.data.classes), 1)
+            given["labels"] = torch.arange(start, start + size) % classes
+        return Block(seed, start, size, device, **given)
