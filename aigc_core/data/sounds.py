@@ -95,11 +95,13 @@ def decode(path: Path, length: int | None = None) -> Clip:
                 return Clip(
                     path, problem=f"truncated: {size} bytes of sound in a file of {path.stat().st_size}"
                 )
+            if width > 4:
+                return Clip(path, problem=f"has samples of {8 * width} bits, not 8, 16, 24 or 32")
             raw = reader.readframes(min(frames, length or rate))
             if not raw or rate < 1:
                 return Clip(path, problem="holds no sound")
             return Clip(path, rate, _mixed(raw, width, reader.getnchannels()))
-    except (wave.Error, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged header makes `wave` raise RuntimeError and struct.error too
         return Clip(path, problem=" ".join(str(error).split()) or "truncated")
 
 
