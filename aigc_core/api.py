@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aigc_core.modality import SAMPLE_ENDINGS
 from aigc_core.registry import default, visible
 from aigc_core.weights.header import check_tensors, read_header
 from aigc_core.weights.store import Store, Version
@@ -46,7 +47,7 @@ def inspect(target: str | Path, *, verify: bool = False) -> dict[str, Any]:
     Raises NotFoundError, DamagedFileError, UsageError for a file without a record.
     """
     path = Path(target)
-    if path.suffix in (".png", ".npz"):
+    if path.suffix in SAMPLE_ENDINGS:
         from aigc_core.sampling.writers import read_record
 
         return {"kind": "sample", "path": str(path), **read_record(path)}

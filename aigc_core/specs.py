@@ -122,22 +122,28 @@ class DataInfo:
 
     modality: str
     shape: tuple[int, ...]
-    """One item: (channels, height, width) for pictures, (channels, samples) for sound, () for text."""
+    """One item: (channels, height, width) for pictures, (channels, samples) for sound, (bytes,) for text."""
     classes: tuple[str, ...] = ()
     """The names of the labels 0, 1, ...; empty where there are no labels."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What the modality needs beyond a shape, as JSON: sample rate, vocabulary."""
+    """What the modality needs beyond a shape, as JSON: the `sample_rate` of sound, the `encoding` of text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a generator emits: the shape of one item and the range of its values."""
+    """What a generator emits: the shape of one item and the range of its values.
+
+    Pictures and sounds: floats from `low` to `high`. Texts: whole numbers 0 .. 255, the bytes of UTF-8,
+    whatever the range; a 0 ends a text.
+    """
 
     modality: str
+    """`image`, `audio` or `text`."""
     shape: tuple[int, ...]
     low: float = -1.0
     high: float = 1.0
     details: Mapping[str, Any] = field(default_factory=dict)
+    """What a file of samples must say beyond its values: the `sample_rate` of sound."""
 
 
 def dotted_paths(spec: ModelSpec | DatasetSpec | MetricSpec | CommandSpec) -> list[str]:

@@ -13,8 +13,8 @@ from PIL import Image
 import aigc_core
 from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError
 from aigc_core.interfaces.sampler import stream
+from aigc_core.modality.image import sheet
 from aigc_core.sampling.draw import sample
-from aigc_core.sampling.writers import sheet
 from aigc_core.specs import Output
 from aigc_core.training.job import train
 
@@ -179,5 +179,5 @@ def test_the_default_file_is_named_after_the_weights(
 def test_there_is_no_writer_for_what_has_none_yet(tmp_path: Path) -> None:
     from aigc_core.sampling.writers import write
 
-    with pytest.raises(UsageError, match="no writer for text"):
-        write(tmp_path / "x.png", iter([]), Output("text", ()), {})
+    with pytest.raises(UsageError, match="no writer for video"):
+        write(tmp_path / "x.png", iter([]), Output("video", ()), {})

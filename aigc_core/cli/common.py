@@ -76,7 +76,7 @@ class KeyValue(_Type):
 
 
 class SizeType(_Type):
-    """`64` or `112x92` (height x width) in pixels."""
+    """`64` or `112x92` (height x width) in pixels; a length of texts or sounds is one number."""
 
     name = "HxW"
 
@@ -86,7 +86,7 @@ class SizeType(_Type):
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
-        if not 1 <= len(parts) <= 2 or not all(p.isdecimal() and 1 <= int(p) <= 8192 for p in parts):
+        if not 1 <= len(parts) <= 2 or not all(p.isdecimal() and 1 <= int(p) <= 65536 for p in parts):
             self.fail(f"{value!r} must be like 64 or 112x92 (height x width)", param, ctx)
         return int(parts[0]), int(parts[-1])
 

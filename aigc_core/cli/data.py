@@ -15,6 +15,7 @@ from aigc_core.cli.common import (
     table,
 )
 from aigc_core.cli.groups import LazyGroup
+from aigc_core.modality import modality
 
 
 @click.group(cls=LazyGroup, default="list")
@@ -50,14 +51,20 @@ def list_(as_json: bool) -> None:
         ],
         ["DATA", "MODALITY", "SHAPE", "COUNT", "SPLITS", "SUMMARY"],
     )
-    note("a path serves as well: a folder of pictures, an IDX file, an .npz")
+    note(
+        "a path serves as well: a folder of pictures, of .wav or of .txt files, a text, an IDX file, an .npz"
+    )
 
 
 @data.command("show")
 @click.argument("name", type=DataName())
 @click.option("--split", help="Which part of the data; by default the one to train on.")
-@click.option("--size", type=SizeType(), help="Crop and resize a folder's pictures.")
-@click.option("--strict", is_flag=True, help="Fail on the first unreadable picture.")
+@click.option(
+    "--size",
+    type=SizeType(),
+    help="The size of an item: height x width of a folder's pictures, bytes of a text, samples of a sound.",
+)
+@click.option("--strict", is_flag=True, help="Fail on the first unreadable file.")
 @json_option
 def show(name: str, split: str | None, size: tuple[int, int] | None, strict: bool, as_json: bool) -> None:
     """Read a data set (a name or a path) and tell what it holds."""
@@ -74,6 +81,7 @@ def show(name: str, split: str | None, size: tuple[int, int] | None, strict: boo
         if labels is not None:
             histogram = torch.bincount(labels, minlength=len(found.info.classes)).tolist()
             counts = dict(zip(found.info.classes, histogram, strict=True))
+    legend = modality(found.info.modality).legend(found.info.details)
     if as_json:
         print_json(
             {
@@ -81,6 +89,7 @@ def show(name: str, split: str | None, size: tuple[int, int] | None, strict: boo
                 "split": found.split,
                 "modality": found.info.modality,
                 "shape": list(found.info.shape),
+                "details": dict(found.info.details),
                 "count": len(found),
                 "classes": counts,
                 "digest": found.digest,
@@ -93,7 +102,7 @@ def show(name: str, split: str | None, size: tuple[int, int] | None, strict: boo
             "data": found.name,
             "split": found.split,
             "modality": found.info.modality,
-            "shape": "x".join(map(str, found.info.shape)) + " (channels x height x width)",
+            "shape": f"{'x'.join(map(str, found.info.shape))} ({legend})",
             "count": str(len(found)),
             "classes": ", ".join(f"{name} ({n})" for name, n in counts.items()),
             "digest": found.digest,

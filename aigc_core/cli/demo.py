@@ -90,7 +90,7 @@ def _draw(panels: list[tuple[str, npt.NDArray[np.uint8]]], out: Path) -> None:
     from PIL import Image, ImageDraw, ImageFont
 
     from aigc_core.files import write_atomically
-    from aigc_core.sampling.writers import png_bytes
+    from aigc_core.modality.image import png_bytes
 
     cell, gap, margin, title = 64, 6, 24, 44
     width = 2 * margin + COLUMNS * (cell + gap) - gap

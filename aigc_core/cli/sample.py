@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from aigc_core.cli.common import KeyValue, WeightsName, open_registry
+from aigc_core.modality import default_ending
 
 
 @click.command()
@@ -22,7 +23,11 @@ from aigc_core.cli.common import KeyValue, WeightsName, open_registry
 )
 @click.option("--image", "images", multiple=True, help="A picture to work on; may be given many times.")
 @click.option("--block", type=int, help="Samples computed together; by default the sampler's own number.")
-@click.option("--out", default=None, help="x.png (one sheet), x.npz, or a folder; by default WEIGHTS.png.")
+@click.option(
+    "--out",
+    help="x.png (one sheet), x.txt or x.wav, as the samples are; x.npz; or a folder. By default a file that "
+    "is named after WEIGHTS.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def sample(
     weights: str,
@@ -38,14 +43,16 @@ def sample(
 ) -> None:
     """Draw samples from WEIGHTS: a name in the store, name@version, or a file."""
     registry = open_registry()
-    if out is None:
-        name = Path(weights).stem if weights.endswith(".safetensors") else weights.replace("@", "-")
-        out = f"{name}.png"
     from aigc_core.sampling.writers import check_target
+    from aigc_core.weights.header import output_modality, read_header
     from aigc_core.weights.store import Store
 
-    check_target(out)  # both before torch is imported: a mistake is answered at once
-    path = Store().find(weights)
+    path = Store().find(weights)  # all this before torch is imported: a mistake is answered at once
+    made = output_modality(read_header(path))
+    if out is None:
+        name = Path(weights).stem if weights.endswith(".safetensors") else weights.replace("@", "-")
+        out = f"{name}{default_ending(made)}"
+    check_target(out, made)
 
     from aigc_core.progress import Progress
     from aigc_core.sampling.draw import sample as draw

@@ -20,6 +20,7 @@ from aigc_core.cli.common import (
     program,
 )
 from aigc_core.errors import UsageError
+from aigc_core.modality import default_ending
 from aigc_core.options import check_options
 
 if TYPE_CHECKING:
@@ -47,8 +48,12 @@ if TYPE_CHECKING:
     multiple=True,
     help="An option of the model or its training.",
 )
-@click.option("--size", type=SizeType(), help="Crop and resize a folder's pictures to this height and width.")
-@click.option("--strict", is_flag=True, help="Fail on the first unreadable picture instead of skipping it.")
+@click.option(
+    "--size",
+    type=SizeType(),
+    help="The size of an item: height x width of a folder's pictures, bytes of a text, samples of a sound.",
+)
+@click.option("--strict", is_flag=True, help="Fail on the first unreadable file instead of skipping it.")
 @click.option(
     "--checkpoint-every",
     type=int,
@@ -104,7 +109,7 @@ def train(
     for item in done.skipped[:10]:
         note(f"skipped {item}")
     if done.skipped:
-        note(f"skipped {len(done.skipped)} unreadable pictures in all (--strict makes that an error)")
+        note(f"skipped {len(done.skipped)} unreadable files in all (--strict makes that an error)")
     if as_json:
         print_json({**asdict(done), "path": str(done.path), "run": str(done.run), **done.record,
                     "already_finished": done.already_finished})  # fmt: skip
@@ -122,7 +127,8 @@ def train(
         )
     click.echo(f"  file    {done.path}")
     click.echo(f"  digest  {done.record['tensors_digest']}")
-    click.echo(f"  next    {program()} sample {done.weights} --out {done.weights.partition('@')[0]}.png")
+    out = done.weights.partition("@")[0] + default_ending(done.record["output"]["modality"])
+    click.echo(f"  next    {program()} sample {done.weights} --out {out}")
 
 
 def _show_plan(plan: Plan, as_json: bool) -> None:

@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aigc_core.data.batches import Batches
-    from aigc_core.data.dataset import ArrayImages, Dataset
+    from aigc_core.data.dataset import ArrayImages, ArrayItems, Dataset
     from aigc_core.data.sources import open_data
 
-__all__ = ["ArrayImages", "Batches", "Dataset", "open_data"]
+__all__ = ["ArrayImages", "ArrayItems", "Batches", "Dataset", "open_data"]
 
 
 def __getattr__(name: str) -> object:  # PEP 562: listing data sets must import no torch
     import importlib
 
-    homes = {"Batches": "batches", "ArrayImages": "dataset", "Dataset": "dataset", "open_data": "sources"}
+    homes = {
+        "ArrayImages": "dataset",
+        "ArrayItems": "dataset",
+        "Batches": "batches",
+        "Dataset": "dataset",
+        "open_data": "sources",
+    }
     if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{homes[name]}"), name)

@@ -1,4 +1,4 @@
-"""Pictures from `.npz` archives and IDX files."""
+"""Pictures and sounds from `.npz` archives, pictures from IDX files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigc_core.data.dataset import ArrayImages
+from aigc_core.data.dataset import ArrayImages, ArrayItems
 from aigc_core.data.idx import labels_beside, read_idx
 from aigc_core.errors import DamagedFileError, DataError
 
@@ -30,14 +30,17 @@ def from_idx(path: Path, name: str, split: str = "train", classes: tuple[str, ..
     return ArrayImages(pixels[:, None], labels, classes if labels is not None else (), name=name, split=split)
 
 
-def from_npz(path: Path, name: str, split: str = "train", classes: tuple[str, ...] = ()) -> ArrayImages:
-    """Pictures `images` uint8 [N, H, W, C], [N, C, H, W] or [N, H, W], and `labels` [N], of an archive."""
+def from_npz(path: Path, name: str, split: str = "train", classes: tuple[str, ...] = ()) -> ArrayItems:
+    """What an archive holds: pictures `images` uint8 [N, H, W, C], [N, C, H, W] or [N, H, W], or sounds
+    `audio` int16 [N, T] or [N, C, T] and their `sample_rate`; and `labels` [N].
+    """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: a single array; save it with numpy.savez(images=...)")
             pixels = _first(archive, IMAGE_KEYS)
             labels = _first(archive, LABEL_KEYS)
+            sounds, rate = _first(archive, ("audio",)), _first(archive, ("sample_rate",))
             keys = list(archive.files)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         if isinstance(error, OSError) and not path.is_file():
@@ -45,12 +48,34 @@ def from_npz(path: Path, name: str, split: str = "train", classes: tuple[str, ..
         if "pickle" in str(error).lower() and zipfile.is_zipfile(path):
             raise DataError(f"{path}: holds Python objects (pickle), which are never read") from None
         raise DamagedFileError(f"{path}: not a readable .npz archive: {error}") from None
-    if pixels is None:
-        raise DataError(f"{path}: no array 'images'; there are: {', '.join(keys) or 'none'}")
+    if pixels is None and sounds is None:
+        raise DataError(f"{path}: no array 'images' or 'audio'; there are: {', '.join(keys) or 'none'}")
     if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
         raise DataError(f"{path}: labels must be integers [N], not {labels.dtype} {labels.shape}")
     labels = None if labels is None else labels.astype(np.int64)
+    if pixels is None:
+        return _sounds(sounds, rate, labels, classes, path, name, split)
     return ArrayImages(_channels_first(pixels, path), labels, classes, name=name, split=split)
+
+
+def _sounds(
+    sounds: npt.NDArray[Any] | None,
+    rate: npt.NDArray[Any] | None,
+    labels: npt.NDArray[np.int64] | None,
+    classes: tuple[str, ...],
+    path: Path,
+    name: str,
+    split: str,
+) -> ArrayItems:
+    if rate is None or rate.shape != () or rate.dtype.kind not in "iu" or rate < 1:
+        raise DataError(f"{path}: sounds need a 'sample_rate', one whole number of samples a second")
+    if sounds is not None and sounds.ndim == 2:
+        sounds = sounds[:, None]
+    if sounds is None or sounds.ndim != 3 or sounds.dtype != np.int16 or not sounds.size:
+        form = "nothing" if sounds is None else f"{sounds.dtype} {sounds.shape}"
+        raise DataError(f"{path}: sounds must be int16 [N, T] or [N, C, T], not {form}")
+    details = {"sample_rate": int(rate)}
+    return ArrayItems(sounds, labels, classes, kind="audio", name=name, split=split, details=details)
 
 
 def _first(archive: Any, keys: tuple[str, ...]) -> npt.NDArray[Any] | None:

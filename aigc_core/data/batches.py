@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from aigc_core.interfaces.batch import Batch
+from aigc_core.modality import modality
 from aigc_core.seeds import derive
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ class Batches:
         self, dataset: Dataset, batch_size: int, seed: int, output: Output, device: torch.device
     ) -> None:
         self.dataset, self.batch_size, self.seed, self.device = dataset, batch_size, seed, device
-        self._scale = (output.high - output.low) / 255.0
-        self._low = output.low
+        self._kind, self._output = modality(dataset.info.modality), output
         self._orders: dict[int, Tensor] = {}
 
     def indices(self, step: int) -> Tensor:
@@ -54,9 +54,9 @@ class Batches:
         return self._orders[epoch]
 
     def batch(self, index: Tensor) -> Batch:
-        """The items of an index [N], cast to float32 and scaled to the generator's range."""
-        pixels, labels = self.dataset.fetch(index)
-        x = pixels.to(self.device, torch.float32).mul_(self._scale).add_(self._low)
+        """The items of an index [N] as a trainer is given them: see `Batch.x`."""
+        items, labels = self.dataset.fetch(index)
+        x = self._kind.batch(items.to(self.device), self._output)
         return Batch(x, index.to(self.device), None if labels is None else labels.to(self.device))
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:

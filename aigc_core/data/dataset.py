@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
 from aigc_core.errors import DataError
+from aigc_core.modality import modality
 from aigc_core.specs import DataInfo
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    Items = npt.NDArray[np.generic[Any]]
     Pixels = npt.NDArray[np.uint8]
     Labels = npt.NDArray[np.int64]
 
@@ -30,7 +32,7 @@ class Dataset(ABC):
         self.split: Final = split
         self.info: Final = info
         self.digest: Final = digest
-        """`sha256:...` over shape, pixels, labels and class names; the same for the same items, whatever
+        """`sha256:...` over shape, items, labels and class names; the same for the same items, whatever
         form they were stored in."""
         self.skipped: list[str] = []
         """Items that could not be read: `path: reason`."""
@@ -41,8 +43,9 @@ class Dataset(ABC):
 
     @abstractmethod
     def fetch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Items [N, *shape] uint8 and labels [N] int64 or None, for index [N] int64.
+        """Items [N, *shape] and labels [N] int64 or None, for index [N] int64.
 
+        Pictures [N, C, H, W] and the bytes of texts [N, length] are uint8, sounds [N, C, T] int16.
         Raises DataError if an item has become unreadable.
         """
 
@@ -52,7 +55,53 @@ class Dataset(ABC):
         return True
 
 
-class ArrayImages(Dataset):
+class ArrayItems(Dataset):
+    """Items that live in memory as one tensor."""
+
+    def __init__(
+        self,
+        items: Items,
+        labels: Labels | None = None,
+        classes: Sequence[str] = (),
+        *,
+        kind: str,
+        name: str,
+        split: str = "train",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Items of one modality (`kind`), as its data are: pictures uint8 [N, C, H, W], texts uint8
+        [N, length], sounds int16 [N, C, T] with `{"sample_rate": ...}` as details.
+
+        labels [N] in 0 .. len(classes) - 1. Raises DataError if anything does not fit.
+        """
+        wanted = modality(kind)
+        if items.ndim != 1 + len(wanted.axes) or items.dtype != wanted.dtype:
+            form = f"{np.dtype(wanted.dtype)} [N, {', '.join(wanted.axes)}]"
+            raise DataError(f"{name}: {wanted.items} must be {form}, not {items.dtype} {items.shape}")
+        if not len(items):
+            raise DataError(f"{name}: holds no {wanted.items}")
+        if labels is not None and len(labels) != len(items):
+            raise DataError(f"{name}: {len(items)} {wanted.items} but {len(labels)} labels")
+        classes = tuple(classes)
+        if labels is not None and not classes:
+            classes = tuple(str(c) for c in range(int(labels.max()) + 1))
+        if labels is not None and (labels.min() < 0 or labels.max() >= len(classes)):
+            raise DataError(f"{name}: labels must lie in 0 .. {len(classes) - 1}")
+        info = DataInfo(kind, items.shape[1:], classes if labels is not None else (), details or {})
+        digest = Digest(info.shape, kind)
+        digest.update(items)
+        super().__init__(name, split, info, digest.finish(labels, info.classes))
+        self._items = torch.from_numpy(np.require(items, requirements=["C", "W"]))
+        self._labels = None if labels is None else torch.from_numpy(labels.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def fetch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self._items[index], None if self._labels is None else self._labels[index]
+
+
+class ArrayImages(ArrayItems):
     """Pictures that live in memory as one uint8 tensor."""
 
     def __init__(
@@ -65,41 +114,18 @@ class ArrayImages(Dataset):
         split: str = "train",
     ) -> None:
         """pixels [N, C, H, W]; labels [N] in 0 .. len(classes) - 1. Raises DataError if they do not fit."""
-        if pixels.ndim != 4 or pixels.dtype != np.uint8:
-            raise DataError(f"{name}: pictures must be uint8 [N, C, H, W], not {pixels.dtype} {pixels.shape}")
-        if not len(pixels):
-            raise DataError(f"{name}: holds no picture")
-        if labels is not None and len(labels) != len(pixels):
-            raise DataError(f"{name}: {len(pixels)} pictures but {len(labels)} labels")
-        classes = tuple(classes)
-        if labels is not None and not classes:
-            classes = tuple(str(c) for c in range(int(labels.max()) + 1))
-        if labels is not None and (labels.min() < 0 or labels.max() >= len(classes)):
-            raise DataError(f"{name}: labels must lie in 0 .. {len(classes) - 1}")
-        channels, height, width = pixels.shape[1:]
-        digest = Digest((channels, height, width))
-        digest.update(pixels)
-        info = DataInfo("image", (channels, height, width), classes if labels is not None else ())
-        super().__init__(name, split, info, digest.finish(labels, info.classes))
-        self._pixels = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
-        self._labels = None if labels is None else torch.from_numpy(labels.astype(np.int64))
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def fetch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self._pixels[index], None if self._labels is None else self._labels[index]
+        super().__init__(pixels, labels, classes, kind="image", name=name, split=split)
 
 
 class Digest:
-    """sha256 of a data set, fed picture by picture or all at once."""
+    """sha256 of a data set, fed item by item or all at once."""
 
-    def __init__(self, shape: Sequence[int]) -> None:
-        self._hash = hashlib.sha256(json.dumps(["image", *shape]).encode())
+    def __init__(self, shape: Sequence[int], kind: str = "image") -> None:
+        self._hash = hashlib.sha256(json.dumps([kind, *shape]).encode())
 
-    def update(self, pixels: Pixels) -> None:
-        """Takes pictures [..., C, H, W] in their order."""
-        self._hash.update(np.ascontiguousarray(pixels).data)
+    def update(self, items: Items) -> None:
+        """Takes items [..., *shape] in their order."""
+        self._hash.update(np.ascontiguousarray(items, items.dtype.newbyteorder("<")).data)
 
     def finish(self, labels: Labels | None, classes: Sequence[str]) -> str:
         if labels is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
 GREY_MODES = ("1", "L", "I", "I;16", "F", "LA")
 MEMORY_LIMIT = 1 << 30
-"""Bytes of decoded pictures up to which a folder is kept in memory; AIGC_DATA_MEMORY overrides it."""
+"""Bytes of decoded items up to which a folder is kept in memory; AIGC_DATA_MEMORY overrides it."""
 
 Size = tuple[int, int]
 """(height, width) in pixels"""
-Track = Callable[[Iterable["Picture"], int, str], Iterable["Picture"]]
+Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
 """Wraps an iterable of known length in a progress bar."""
 
 
@@ -65,15 +65,17 @@ def open_folder(
     """
     if not root.is_dir():
         raise NotFoundError(f"no folder {root}")
-    paths = sorted(p for p in root.rglob("*") if is_picture(p, root))
+    paths = files_below(root, ENDINGS)
     if not paths:
-        raise DataError(f"{root}: no pictures ({' '.join(ENDINGS[:6])} ...) in it or below it")
-    scan = _Scan(root, _memory_limit())
+        raise DataError(
+            f"{root}: no pictures ({' '.join(ENDINGS[:6])} ...), sounds (.wav) or texts (.txt) below it"
+        )
+    scan = _Scan(root, memory_limit())
     decoded = _decode_all(paths, size)
     for picture in track(decoded, len(paths), "reading pictures") if track else decoded:
         scan.take(picture, strict)
     scan.check(len(paths))
-    labels, classes = _classes(root, scan.paths)
+    labels, classes = classes_of(root, scan.paths)
     channels = 1 if scan.all_grey else 3
     shape = (channels, *scan.first_size())
     dataset: Dataset
@@ -177,10 +179,14 @@ class _Scan:
         return self._digests[channels]
 
 
-def is_picture(path: Path, root: Path) -> bool:
-    """Whether a path below `root` is a picture by its name, and nothing on the way to it is hidden."""
-    parts = path.relative_to(root).parts
-    return path.suffix.lower() in ENDINGS and not any(p.startswith(".") for p in parts) and path.is_file()
+def files_below(root: Path, endings: Sequence[str]) -> list[Path]:
+    """The files below a folder that end so, in the order of their paths; nothing hidden."""
+
+    def wanted(path: Path) -> bool:
+        parts = path.relative_to(root).parts
+        return path.suffix.lower() in endings and not any(p.startswith(".") for p in parts) and path.is_file()
+
+    return sorted(filter(wanted, root.rglob("*")))
 
 
 def decode(path: Path, size: Size | None, grey: bool | None = None) -> Picture:
@@ -215,7 +221,8 @@ def _decode_all(paths: Sequence[Path], size: Size | None) -> Iterator[Picture]:
             yield from pool.map(lambda path: decode(path, size), paths[start : start + chunk])
 
 
-def _memory_limit() -> int:
+def memory_limit() -> int:
+    """Bytes of decoded items that may be kept in memory. Raises UsageError for a limit that is no number."""
     text = os.environ.get("AIGC_DATA_MEMORY", str(MEMORY_LIMIT))
     if not text.isdecimal():
         raise UsageError(f"AIGC_DATA_MEMORY={text!r} must be a number of bytes")
@@ -230,8 +237,8 @@ def _with_channels(pixels: Pixels, channels: int) -> Pixels:
     return pixels if len(pixels) == channels else np.repeat(pixels, channels, axis=0)
 
 
-def _classes(root: Path, paths: Sequence[Path]) -> tuple[Labels | None, tuple[str, ...]]:
-    """Labels by top sub-folder; none if a picture lies in the folder itself."""
+def classes_of(root: Path, paths: Sequence[Path]) -> tuple[Labels | None, tuple[str, ...]]:
+    """Labels by top sub-folder; none if a file lies in the folder itself."""
     folders = [p.relative_to(root).parts for p in paths]
     if any(len(parts) == 1 for parts in folders):
         return None, ()

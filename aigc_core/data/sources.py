@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aigc_core.data import sounds, texts
 from aigc_core.data.arrays import from_idx, from_npz
 from aigc_core.data.dataset import Dataset
-from aigc_core.data.folder import Track, is_picture, open_folder
+from aigc_core.data.folder import ENDINGS as PICTURES
+from aigc_core.data.folder import Track, files_below, open_folder
 from aigc_core.data.idx import is_idx
 from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError, did_you_mean
 from aigc_core.files import user_path
@@ -26,11 +28,13 @@ def open_data(
     strict: bool = False,
     track: Track | None = None,
 ) -> Dataset:
-    """A data set by its name, or by the path of a folder of pictures, an IDX file or an `.npz` archive.
+    """A data set by its name, or by the path of a folder of pictures, `.wav` or `.txt` files, a `.txt`, an
+    IDX file or an `.npz` archive. A folder that holds several kinds is one of pictures, else of sounds.
 
     A folder with `train` and `test` sub-folders has those splits; so have IDX files named as MNIST's are.
-    `split` is by default the one to train on. `size` (height, width) and `strict` concern folders of
-    pictures: see `open_folder`.
+    `split` is by default the one to train on. `size` (height, width) concerns folders of
+    pictures, see `open_folder`; of a text or sound it is the length of an item, in bytes or samples, twice.
+    `strict` makes unreadable files of a folder an error.
     Raises NotFoundError, DataError or DamagedFileError.
     """
     text = str(data)
@@ -44,13 +48,19 @@ def open_data(
         raise NotFoundError(f"no data set and no path {text!r}{hint}")
     if path.is_dir():
         return _open_directory(path, split, size, strict, track)
-    _no_size(size, f"{path} is one file of pictures of one size")
     _only_train(path, split)
+    if path.suffix.lower() in texts.ENDINGS:
+        return texts.open_texts([path], path, name=path.stem, length=_length(size))
+    if path.suffix.lower() in sounds.ENDINGS:
+        raise DataError(f"{path}: one sound is no data set; give a folder of .wav files")
+    _no_size(size, f"{path} is one file of items of one size")
     if path.suffix == ".npz":
         return from_npz(path, path.stem)
     if is_idx(path):
         return from_idx(path, path.name.partition("-")[0])
-    raise DataError(f"{path}: not a folder of pictures, an IDX file (*-ubyte, *.gz) or an .npz archive")
+    raise DataError(
+        f"{path}: not a folder (of pictures, .wav or .txt files), a .txt, an IDX file (*-ubyte, *.gz) or an .npz"
+    )
 
 
 def _open_known(name: str, registry: Registry, split: str) -> Dataset:
@@ -75,8 +85,8 @@ def _open_directory(path: Path, split: str, size: Size | None, strict: bool, tra
             _no_size(size, f"{file} is one file of pictures of one size")
             return from_idx(file, path.name, split)
     archives = sorted(path.glob("*.npz"))
-    if len(archives) == 1 and not any(is_picture(p, path) for p in path.iterdir()):
-        _no_size(size, f"{archives[0]} is one file of pictures of one size")
+    if len(archives) == 1 and not any(p.parent == path for p in files_below(path, PICTURES)):
+        _no_size(size, f"{archives[0]} is one file of items of one size")
         _only_train(archives[0], split)
         return from_npz(archives[0], path.name)
     root = path
@@ -84,12 +94,27 @@ def _open_directory(path: Path, split: str, size: Size | None, strict: bool, tra
         root = path / split
     elif split != "train":
         raise DataError(f"{path}: has no split {split!r} (a folder of that name beside 'train')")
-    return open_folder(root, name=path.resolve().name, split=split, size=size, strict=strict, track=track)
+    name = path.resolve().name
+    if not files_below(root, PICTURES):
+        if found := files_below(root, sounds.ENDINGS):
+            return sounds.open_sounds(
+                found, root, name=name, split=split, length=_length(size), strict=strict, track=track
+            )
+        if found := files_below(root, texts.ENDINGS):
+            return texts.open_texts(found, root, name=name, split=split, length=_length(size))
+    return open_folder(root, name=name, split=split, size=size, strict=strict, track=track)
 
 
 def _only_train(path: Path, split: str) -> None:
     if split != "train":
         raise DataError(f"{path}: a file has no split {split!r}")
+
+
+def _length(size: Size | None) -> int | None:
+    """The length of items that have but one axis, from what `--size N` gives."""
+    if size is not None and size[0] != size[1]:
+        raise UsageError(f"--size {size[0]}x{size[1]}: texts and sounds have a length: --size {size[1]}")
+    return size[0] if size else None
 
 
 def _no_size(size: Size | None, reason: str) -> None:

@@ -19,7 +19,8 @@ class Batch:
     """
 
     x: Tensor
-    """[N, *shape] float32 in the range that the generator's `output` declares (pictures: [N, C, H, W])."""
+    """[N, *shape]. Pictures [N, C, H, W] and sounds [N, C, T] are float32 in the range that the generator's
+    `output` declares; texts [N, length] are int64, the values 0 .. 255 of their bytes."""
     index: Tensor
     """[N] int64: which items of the data set these are."""
     labels: Tensor | None = None

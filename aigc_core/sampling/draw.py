@@ -15,6 +15,8 @@ from aigc_core._version import __version__
 from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError
 from aigc_core.events import Event
 from aigc_core.interfaces.sampler import Block
+from aigc_core.modality import modality
+from aigc_core.modality.image import to_pixels as to_pixels
 from aigc_core.options import Options, parse
 from aigc_core.progress import Progress
 from aigc_core.registry import Registry, blame, default
@@ -78,7 +80,7 @@ class Samples:
     """Samples in memory, with the record of how they were made."""
 
     array: npt.NDArray[Any]
-    """Pictures: uint8 [N, H, W, C]."""
+    """Pictures: uint8 [N, H, W, C]; sounds: float32 [N, C, T] in -1 .. 1; texts: `<U` [N]."""
     record: Mapping[str, Any]
     output: Output
 
@@ -140,13 +142,13 @@ def request(
 def draw(request: Request) -> Iterator[npt.NDArray[Any]]:
     """Samples start .. start + count - 1, as arrays [n, ...] of a block's worth or less, in order.
 
-    Pictures: uint8 [n, H, W, C]. Whole blocks are computed, whatever part of them is asked for.
+    Their types are those of `Samples.array`. Whole blocks are computed, whatever part of them is asked for.
     Raises BackendError where the sampler fails or returns what the generator's output does not describe.
     """
     weights = request.weights
     sampler = weights.model.sampler(request.sampler)(request.options)
     output = weights.generator.output
-    device = weights.device
+    kind, device = modality(output.modality), weights.device
     end = request.start + request.count
     for first in range(request.start - request.start % request.block, end, request.block):
         block = Block(request.seed, first, request.block, device, images=_images_of(request, first, device))
@@ -158,7 +160,9 @@ def draw(request: Request) -> Iterator[npt.NDArray[Any]]:
                 f"not {(request.block, *output.shape)}"
             )
         rows = slice(max(request.start - first, 0), min(end - first, request.block))
-        yield to_pixels(values[rows], output)
+        if problem := kind.problem(values[rows], output):
+            raise BackendError(f"sampler {request.sampler!r} of {weights.model.spec.id} returned {problem}")
+        yield kind.samples(values[rows], output)
 
 
 def sample(
@@ -183,21 +187,22 @@ def sample(
     sampler, options: one of the model's samplers and its options (`aigc models show MODEL`).
     images: pictures for samplers that work on pictures; sample i is given picture i mod K.
     block: samples computed together. It decides a sample's last bits, so keep it to see the same ones.
-    out: write there instead (`x.png` a sheet, `x.npz`, `dir/` a file a sample) and return None.
+    out: write there instead (`x.png` a sheet, `x.txt`, `x.wav`, `x.npz`, `dir/` a file a sample) and
+    return None.
 
     Raises the errors of `aigc_core.errors`: NotFoundError, UsageError, DamagedFileError, BackendError,
     DataError for pictures that don't fit, StorageError.
     """
     registry = registry or default()
-    if out is not None:
-        from aigc_core.sampling.writers import check_target
-
-        check_target(out)
     request_ = request(
         weights, count=count, start=start, seed=seed, sampler=sampler, options=options, images=images,
         block=block, device=device, registry=registry,
     )  # fmt: skip
     record, output = request_.record(), request_.weights.generator.output
+    if out is not None:
+        from aigc_core.sampling.writers import check_target
+
+        check_target(out, output.modality)
     registry.emit(Event("sample.start", record))
     text = f"{request_.weights.model.spec.id} {request_.sampler}"
     with (progress or Progress(False)).bar(request_.count, text, "sample") as bar:
@@ -216,12 +221,6 @@ def sample(
             result = None
     registry.emit(Event("sample.end", record))
     return result
-
-
-def to_pixels(values: Tensor, output: Output) -> npt.NDArray[np.uint8]:
-    """[N, C, H, W] in the output's range to uint8 [N, H, W, C], rounded and clipped."""
-    scaled = (values.float() - output.low) * (255.0 / (output.high - output.low))
-    return scaled.round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def _images_of(request: Request, first: int, device: torch.device) -> Tensor | None:

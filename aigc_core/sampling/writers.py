@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
 from aigc_core.files import storage_errors, write_atomically
+from aigc_core.modality import HOMES, modality
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,54 +20,58 @@ if TYPE_CHECKING:
 
     Parts = Iterator[npt.NDArray[Any]]
 
-RECORD_KEY: Final = "aigc"
-SHEET_PIXELS: Final = 640
-"""Small pictures are enlarged, by whole factors, until a sheet is about this wide."""
-
 
 def is_folder(out: str | Path) -> bool:
     """Whether `out` means a folder: it is one, ends in a slash, or has no ending."""
     return str(out).endswith(("/", os.sep)) or Path(out).is_dir() or not Path(out).suffix
 
 
-def check_target(out: str | Path) -> None:
-    """Raises UsageError, before anything is computed, if `out` is nothing that can be written."""
-    path = Path(out)
+def check_target(out: str | Path, name: str = "image") -> None:
+    """Raises UsageError, before anything is computed, if samples of that modality can't be written to `out`."""
+    path, kind = Path(out), modality(name)
     if is_folder(out):
         if path.exists() and not path.is_dir():
             raise UsageError(f"--out {out} is a file, not a folder")
         if path.is_dir() and any(path.iterdir()):
             raise UsageError(f"--out {out} is a folder with files in it; name a new one, or empty it")
-    elif path.suffix not in (".png", ".npz"):
-        raise UsageError(f"--out {out}: end it in .png (one sheet), .npz (one array) or / (a file a sample)")
+    elif path.suffix not in kind.endings:
+        endings = ", ".join(f"{ending} ({what})" for ending, what in kind.endings.items())
+        raise UsageError(
+            f"--out {out}: the samples are {kind.items}; end it in {endings} or / (a file a sample)"
+        )
 
 
 def write(out: str | Path, parts: Parts, output: Output, record: Mapping[str, Any]) -> None:
-    """Writes samples that come in parts, in their order; whole or not at all. Raises StorageError."""
-    if output.modality != "image":
-        raise UsageError(f"no writer for {output.modality} samples")
-    writer: Callable[[Path, Parts, Mapping[str, Any]], None]
+    """Writes samples that come in parts, in their order; whole or not at all.
+
+    Raises UsageError for an ending that does not fit, StorageError.
+    """
+    import numpy as np
+
+    kind, path = modality(output.modality), Path(out)
     if is_folder(out):
-        writer = _write_folder
-    else:
-        writer = _write_npz if Path(out).suffix == ".npz" else _write_sheet
-    writer(Path(out), parts, record)
+        _write_folder(path, parts, output, record)
+        return
+    if path.suffix not in kind.endings:
+        check_target(out, output.modality)
+    samples = np.concatenate(list(parts))
+    if path.suffix == ".npz":
+        with write_atomically(path) as file:
+            np.savez_compressed(file, **kind.arrays(samples, output), record=np.array(json.dumps(record)))  # type: ignore[arg-type]
+        return
+    contents = kind.encode(samples, output, record)
+    with ExitStack() as stack:  # a record beside its file: both are written before either gets its name
+        for more, content in contents.items():
+            stack.enter_context(write_atomically(Path(f"{path}{more}"))).write(content)
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record inside a `.png` or `.npz` that aigc wrote. Raises NotFoundError, DamagedFileError, or
+    """The record of a file that aigc wrote samples to. Raises NotFoundError, DamagedFileError, or
     UsageError for a file without a record."""
     if not path.is_file():
         raise NotFoundError(f"no file {path}")
     try:
-        if path.suffix == ".npz":
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                text = str(archive["record"]) if "record" in archive.files else ""
-        else:
-            from PIL import Image
-
-            with Image.open(path) as image:
-                text = str(image.info.get(RECORD_KEY, ""))
+        text = _record_text(path)
         record = json.loads(text) if text else None
     except Exception as error:
         raise DamagedFileError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
@@ -78,65 +80,20 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def sheet(pictures: npt.NDArray[np.uint8], columns: int | None = None, scale: int | None = None) -> Any:
-    """A Pillow image of pictures [N, H, W, C] in rows; a single picture stays as it is.
+def _record_text(path: Path) -> str:
+    if path.suffix == ".npz":
+        import numpy as np
 
-    Two channels, or more than four, are shown side by side in grey.
-    """
-    from PIL import Image
-
-    count, height, width, channels = pictures.shape
-    if channels not in (1, 3, 4):
-        pictures = pictures.transpose(0, 1, 3, 2).reshape(count, height, width * channels, 1)
-        width, channels = width * channels, 1
-    if count == 1 and scale is None:
-        return Image.fromarray(pictures[0].squeeze(-1) if channels == 1 else pictures[0])
-    columns = columns or _columns(count, height / width)
-    rows = math.ceil(count / columns)
-    scale = scale or max(1, SHEET_PIXELS // (columns * (width + 1)))
-    gap = max(1, scale // 2)
-    cell_h, cell_w = height * scale + gap, width * scale + gap
-    canvas = np.full((rows * cell_h + gap, columns * cell_w + gap, channels), 255, np.uint8)
-    for i, picture in enumerate(pictures):
-        top, left = gap + i // columns * cell_h, gap + i % columns * cell_w
-        large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-        canvas[top : top + height * scale, left : left + width * scale] = large
-    return Image.fromarray(canvas.squeeze(-1) if channels == 1 else canvas)
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            return str(archive["record"]) if "record" in archive.files else ""
+    kinds = [kind for kind in map(modality, HOMES) if path.suffix in kind.endings]
+    return kinds[0].record_text(path) if kinds else ""
 
 
-def _columns(count: int, aspect: float) -> int:
-    """About as many columns as make the sheet square, fewest empty places first."""
-    square = max(1, round(math.sqrt(count * aspect)))
-    nearby = range(max(1, square - 2), min(count, square + 2) + 1)
-    return min(nearby, key=lambda columns: (-count % columns, abs(columns - square)))
-
-
-def png_bytes(image: Any, record: Mapping[str, Any] | None) -> bytes:
-    """A Pillow image as PNG, with a record in an iTXt chunk."""
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    if record is not None:
-        info.add_itxt(RECORD_KEY, json.dumps(record, ensure_ascii=False))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
-
-
-def _write_sheet(out: Path, parts: Parts, record: Mapping[str, Any]) -> None:
-    content = png_bytes(sheet(np.concatenate(list(parts))), record)
-    with write_atomically(out) as file:
-        file.write(content)
-
-
-def _write_npz(out: Path, parts: Parts, record: Mapping[str, Any]) -> None:
-    images = np.concatenate(list(parts))
-    with write_atomically(out) as file:
-        np.savez_compressed(file, images=images, record=np.array(json.dumps(record)))
-
-
-def _write_folder(out: Path, parts: Parts, record: Mapping[str, Any]) -> None:
+def _write_folder(out: Path, parts: Parts, output: Output, record: Mapping[str, Any]) -> None:
     """`000007.png` is sample 7. If it cannot be finished, what was written is taken away again."""
+    kind = modality(output.modality)
+    ending = next(iter(kind.endings))
     index = record["start"]
     written: list[Path] = []
     existed = out.is_dir()
@@ -144,12 +101,13 @@ def _write_folder(out: Path, parts: Parts, record: Mapping[str, Any]) -> None:
         with storage_errors(out):
             out.mkdir(parents=True, exist_ok=True)
         for part in parts:
-            for picture in part:
-                path = out / f"{index:06d}.png"
-                content = png_bytes(sheet(picture[None]), {**record, "start": index, "count": 1})
-                with storage_errors(path):
-                    written.append(path)
-                    path.write_bytes(content)
+            for i in range(len(part)):
+                contents = kind.encode(part[i : i + 1], output, {**record, "start": index, "count": 1})
+                for more, content in contents.items():
+                    path = out / f"{index:06d}{ending}{more}"
+                    with storage_errors(path):
+                        written.append(path)
+                        path.write_bytes(content)
                 index += 1
     except BaseException:
         for path in written:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from aigc_core.data.dataset import Dataset
+from aigc_core.data.dataset import ArrayItems, Dataset
 from aigc_core.data.sources import open_data
+from aigc_core.modality import modality as modality_of
 from aigc_core.specs import DataInfo, DataNeeds
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aigc_core.registry import Registry
+    from aigc_core.specs import Output
 
 SETS = {
     "image": "digits",
@@ -64,22 +66,19 @@ def info_of(modality: str, shape: tuple[int, ...], classes: Sequence[str] = ()) 
     return DataInfo(modality, shape, tuple(classes), known.get(modality, {}))
 
 
-class RandomItems(Dataset):
+def random_items(info: DataInfo, count: int = 24) -> Dataset:
     """Items of noise, of any modality and shape."""
+    rng = np.random.default_rng(1)
+    sound = info.modality == "audio"
+    low, high, kind = (-20000, 20000, np.int16) if sound else (0, 256, np.uint8)
+    items = rng.integers(low, high, (count, *info.shape)).astype(kind)
+    return ArrayItems(items, kind=info.modality, name="random", details=info.details)
 
-    def __init__(self, info: DataInfo, count: int = 24) -> None:
-        super().__init__("random", "train", info, "sha256:random")
-        rng = np.random.default_rng(1)
-        size = (count, *info.shape)
-        low, high, kind = (-20000, 20000, np.int16) if info.modality == "audio" else (0, 256, np.uint8)
-        self._items = torch.from_numpy(rng.integers(low, high, size).astype(kind))
-        self._labels = torch.arange(count) % len(info.classes) if info.classes else None
 
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def fetch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self._items[index], None if self._labels is None else self._labels[index]
+def as_samples(data: Dataset, index: Tensor, output: Output) -> npt.NDArray[Any]:
+    """Items of a data set in the form that samples have."""
+    kind = modality_of(data.info.modality)
+    return kind.samples(kind.batch(data.fetch(index)[0], output), output)
 
 
 def distance(modality: str, samples: npt.NDArray[Any], real: npt.NDArray[Any]) -> float:

@@ -16,6 +16,7 @@ from aigc_core.data.batches import Batches
 from aigc_core.data.sources import open_data
 from aigc_core.errors import AigcError, DataError, InterruptedRun, UsageError
 from aigc_core.events import Event
+from aigc_core.modality import modality
 from aigc_core.options import Options, TrainingOptions, check_options
 from aigc_core.progress import Progress
 from aigc_core.registry import Model, Registry, blame, default
@@ -273,7 +274,10 @@ def _check_needs(model: Model, dataset: Dataset) -> None:
     needs, info = model.spec.data, dataset.info
     what = f"model {model.spec.id!r} can't be trained on {dataset.name!r}"
     if needs.modality != info.modality:
-        raise DataError(f"{what}: it needs {needs.modality} data, this is {info.modality}")
+        raise DataError(
+            f"model {model.spec.id!r} is for {needs.modality}, {dataset.name!r} is {info.modality}; "
+            f"see: aigc models list --modality {info.modality}"
+        )
     shape = "x".join(map(str, info.shape))
     for name, bound, outside in (
         ("at least", needs.smallest, any(n < b for n, b in zip(info.shape, needs.smallest, strict=False))),
@@ -282,7 +286,7 @@ def _check_needs(model: Model, dataset: Dataset) -> None:
         if outside:
             limit = "x".join(map(str, bound))
             raise DataError(
-                f"{what}: items are {shape}, it takes {name} {limit}; resize a folder by --size HxW"
+                f"{what}: items are {shape}, it takes {name} {limit}; {modality(info.modality).resize}"
             )
     if needs.labels and not info.classes:
         raise DataError(f"{what}: it needs labels; put each class into a folder of its own")

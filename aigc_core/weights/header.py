@@ -84,6 +84,18 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def output_modality(header: Header) -> str:
+    """Which modality the samples of these weights are of. Raises UsageError or DamagedFileError."""
+    if not header.record:
+        raise UsageError(
+            f"{header.path}: a safetensors file that aigc did not write; it does not say its model"
+        )
+    try:
+        return str(header.record["output"]["modality"])
+    except (KeyError, TypeError):
+        raise DamagedFileError(f"{header.path}: its record is incomplete: it names no output") from None
+
+
 def digest_of_parts(parts: Iterator[tuple[str, str, tuple[int, ...], Any]]) -> str:
     """`sha256:...` over (name, dtype, shape, bytes), which must come sorted by name."""
     hash = hashlib.sha256()

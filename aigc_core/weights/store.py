@@ -11,6 +11,7 @@ from typing import Final
 from aigc_core.errors import NotFoundError, UsageError, did_you_mean
 from aigc_core.files import create_exclusively, user_path
 from aigc_core.home import home
+from aigc_core.modality import SAMPLE_ENDINGS
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 ENDING: Final = ".safetensors"
@@ -90,7 +91,7 @@ class Store:
 
 def check_name(name: str) -> None:
     """Raises UsageError unless a name can be a folder on any system."""
-    if not NAME.fullmatch(name) or name.endswith((".", ENDING, ".png", ".npz")):
+    if not NAME.fullmatch(name) or name.endswith((".", ENDING, *SAMPLE_ENDINGS)):
         raise UsageError(
             f"weights can't be named {name!r}: use lower-case letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit, and no file's ending"

@@ -201,10 +201,10 @@ def smoke(bench: Bench, model_id: str) -> None:
     """It trains for two steps at its smallest size and samples what is finite: the trial that an install makes."""
     import torch
 
-    from aigc_core.testing.material import RandomItems, info_of, shapes
+    from aigc_core.testing.material import info_of, random_items, shapes
 
     spec = bench.registry.models[model_id]
-    data = RandomItems(info_of(spec.data.modality, shapes(spec.data)[0]))
+    data = random_items(info_of(spec.data.modality, shapes(spec.data)[0]))
     if spec.trainer is None:
         generator = bench.build(model_id, data.info)
     else:

@@ -18,10 +18,10 @@ from aigc_core.registry import Registry
 from aigc_core.testing.kit import Failed, check, require
 from aigc_core.testing.material import (
     SETS,
-    RandomItems,
+    as_samples,
     distance,
     info_of,
-    real_data,
+    random_items,
     shapes,
     spread,
 )
@@ -31,6 +31,7 @@ from aigc_core.weights.file import encode, load
 if TYPE_CHECKING:
     from aigc_core.events import Event
     from aigc_core.interfaces import Generator
+    from aigc_core.specs import Output
 
 LEARN_STEPS, LEARN_SECONDS = 500, 45.0
 """How long a model may learn: as many steps, or as long, whichever ends first."""
@@ -43,7 +44,7 @@ def step(bench: Bench, model_id: str) -> None:
     for shape in shapes(spec.data):
         if math.prod(shape) > 1 << 15:
             continue
-        data = RandomItems(info_of(spec.data.modality, shape))
+        data = random_items(info_of(spec.data.modality, shape))
         trainer, engine = bench.make(model_id, data.info)
         text = "x".join(map(str, shape))
         for metrics in bench.steps(trainer, engine, data, 0, 2):
@@ -99,7 +100,7 @@ def learns(bench: Bench, model_id: str) -> None:
     last = train(model_id, name, steps=steps, options=_batch(bench, model_id), name="learnt",
                  registry=bench.registry)  # fmt: skip
     del probe
-    real = _real(bench, model_id, modality)
+    real = _real(bench, model_id, bench.trained(model_id).output)
     drawn = [
         sample(done.path, count=512 if modality == "image" else 64, sampler=sampler, registry=bench.registry)
         for done in (first, last)
@@ -118,14 +119,10 @@ def _batch(bench: Bench, model_id: str) -> dict[str, Any]:
     return {"batch_size": min(default, 64)}
 
 
-def _real(bench: Bench, model_id: str, modality: str) -> Any:
-    """Half of the tiny set, as samples are."""
-    data = real_data(modality, bench.registry)
-    index = torch.arange(len(data) // 2, len(data)) if modality == "image" else torch.arange(len(data))
-    items = data.fetch(index)[0].numpy()
-    if modality == "text":
-        return np.array([bytes(row).decode(errors="replace") for row in items])
-    return items.astype(np.float32) / 32768 if modality == "audio" else items.transpose(0, 2, 3, 1)
+def _real(bench: Bench, model_id: str, output: Output) -> Any:
+    """Half of the tiny set, as samples are; all of it where there is little."""
+    data = bench.data(model_id)
+    return as_samples(data, torch.arange(len(data) // 2 if len(data) > 1000 else 0, len(data)), output)
 
 
 @check("deterministic", "trainer")

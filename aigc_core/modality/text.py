@@ -1,0 +1,63 @@
+"""Texts: bytes of UTF-8 in data, a numpy array of text as samples, plain text in files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from aigc_core.modality.base import Modality
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from aigc_core.specs import Output
+
+SEPARATOR: Final = "\n---\n"
+"""Between the texts of one file."""
+
+
+class Text(Modality):
+    """Byte values 0 .. 255, never scaled. A 0 byte ends a text; what follows it is dropped."""
+
+    name = "text"
+    items = "texts"
+    dtype = np.uint8
+    axes = ("bytes",)
+    resize = "choose the bytes of an item by --size N"
+    endings: ClassVar[Mapping[str, str]] = {".txt": "texts with a line '---' between", ".npz": "one array"}
+
+    def batch(self, items: Tensor, output: Output) -> Tensor:
+        """uint8 [N, length] to int64."""
+        return items.long()
+
+    def problem(self, values: Tensor, output: Output) -> str:
+        if values.is_floating_point() or values.is_complex():
+            return f"{values.dtype} for text; it must return whole numbers, the bytes' values"
+        return ""
+
+    def samples(self, values: Tensor, output: Output) -> npt.NDArray[np.str_]:
+        """[N, length] byte values to texts [N]; what is no UTF-8 becomes U+FFFD."""
+        rows = values.long().clamp(0, 255).byte().cpu().numpy()
+        return np.array(
+            [row.tobytes().partition(b"\0")[0].decode("utf-8", "replace") for row in rows], np.str_
+        )
+
+    def arrays(self, samples: npt.NDArray[Any], output: Output) -> dict[str, npt.NDArray[Any]]:
+        return {"text": samples}
+
+    def encode(
+        self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
+    ) -> dict[str, bytes]:
+        """Plain text has no place for a record: it gets a file of its own, `x.txt.json`."""
+        record_text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        return {".json": record_text.encode(), "": SEPARATOR.join(samples.tolist()).encode()}
+
+    def record_text(self, path: Path) -> str:
+        beside = path.with_name(f"{path.name}.json")
+        return beside.read_text(encoding="utf-8") if beside.is_file() else ""
