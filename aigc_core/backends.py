@@ -98,6 +98,11 @@ class Backend:
         """Takes it out of use."""
         self.state, self.problem = state, problem
 
+    @property
+    def package(self) -> str:
+        """The top-level package of its registration module."""
+        return self.module.partition(":")[0].partition(".")[0]
+
     def error(self, wanted: str) -> BackendError:
         """The error for having asked for something of a backend that is not ok."""
         return BackendError(
@@ -143,25 +148,32 @@ class CheckContext:
         self.problems.append(text)
 
 
-def failure(error: BaseException) -> str:
-    """One line about an exception: its kind, its message, the file and line that raised it."""
-    text, where = " ".join(str(error).split()), place(error)
+def failure(error: BaseException, package: str = "") -> str:
+    """One line about an exception: its kind, its message, the file and line that raised it (see `place`)."""
+    text, where = " ".join(str(error).split()), place(error, package)
     return f"{type(error).__name__}{f': {text}' if text else ''}{f' ({where})' if where else ''}"
 
 
-def place(error: BaseException) -> str:
-    """The `file:line` that an exception comes from: the innermost one outside the core and Python itself,
-    if there is one, since that is the one to mend."""
+def place(error: BaseException, package: str = "") -> str:
+    """The `file:line` that an exception comes from, and that is to be mended.
+
+    The innermost one inside `package`, if it is given and is on the way; else the innermost one outside the core
+    and Python itself; else the innermost one.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     ours, python = os.path.dirname(__file__), os.path.dirname(os.__file__)
-    trace, inside, outside = error.__traceback__, "", ""
+    packages = f"{python}{os.sep}site-packages"
+    trace, found = error.__traceback__, ["", "", ""]
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<frozen"):
-            inside = f"{file}:{trace.tb_lineno}"
-            packages = f"{python}{os.sep}site-packages"
+        if not file.startswith(("<frozen", f"{python}{os.sep}importlib")):
+            where = f"{file}:{trace.tb_lineno}"
+            found[2] = where
             if not file.startswith(ours) and (not file.startswith(python) or file.startswith(packages)):
-                outside = inside
+                found[1] = where
+            module = str(trace.tb_frame.f_globals.get("__name__", ""))
+            if package and module.partition(".")[0] == package:
+                found[0] = where
         trace = trace.tb_next
-    return outside or inside
+    return next((where for where in found if where), "")

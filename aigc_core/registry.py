@@ -116,7 +116,7 @@ class Registry:
                 self._deaf.add(backend.name)
                 sys.stderr.write(
                     f"aigc: backend {backend.name!r} failed on event {event.kind!r} and hears no more of this "
-                    f"job: {failure(error)}\n"
+                    f"job: {failure(error, backend.package)}\n"
                 )
 
     def load(self, name: str) -> Model:
@@ -210,9 +210,8 @@ def blame(backend: Backend, doing: str) -> Iterator[None]:
     except (AigcError, OSError):
         raise
     except (Exception, SystemExit) as error:
-        raise BackendError(
-            f"backend {backend.name!r} ({backend.distribution} {backend.version}) failed {doing}: {failure(error)}"
-        ) from error
+        who = f"backend {backend.name!r} ({backend.distribution} {backend.version})"
+        raise BackendError(f"{who} failed {doing}: {failure(error, backend.package)}") from error
 
 
 def resolve(path: str, backend: Backend) -> Any:
@@ -225,7 +224,7 @@ def resolve(path: str, backend: Backend) -> Any:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (Exception, SystemExit) as error:
-        reason = failure(error)
+        reason = failure(error, backend.package)
         raise BackendError(
             f"backend {backend.name!r} ({backend.distribution} {backend.version}) "
             f"cannot provide {path}: {reason}"

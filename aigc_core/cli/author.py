@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import Final
 
 import click
 
 from aigc_core.cli.common import json_option, print_json, program
 
-FAMILIES = ("image", "text", "audio")
+FAMILIES: Final = ("image", "text", "audio")
+DIARY: Final = "AIGC_CHECK_DIARY"
+"""The environment variable that tells a child process of `check` where to note what it does."""
+END: Final = "(all were run)"
 
 
 @click.command()
@@ -53,16 +58,44 @@ def check(name: str, only: tuple[str, ...], explain: bool, as_json: bool) -> Non
 
     `pytest --aigc-backend NAME` runs the same checks as tests.
     """
+    if explain:
+        from aigc_core.testing.kit import all_checks
+
+        for found in all_checks().values():
+            click.echo(f"{click.style(found.name, bold=True)} ({found.scope}): {found.promise}")
+    elif (diary := os.environ.get(DIARY)) is None:
+        _watch()
+    else:
+        _check(name, only, as_json, diary)
+
+
+def _watch() -> None:
+    """Runs this very command in a process of its own: a backend that ends the process has not passed."""
+    import subprocess
+    import sys
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory(prefix="aigc-check-") as folder:
+        diary = Path(folder) / "diary"
+        command = [sys.executable, "-m", "aigc_core", *sys.argv[1:]]
+        code = subprocess.call(command, env={**os.environ, DIARY: str(diary)})
+        last = diary.read_text(encoding="utf-8").splitlines()[-1:] if diary.is_file() else []
+    if last and last != [END]:
+        click.echo(f"FAIL  {last[0]}\n      the process ended with exit code {code} in the midst of it")
+        click.secho("the checks were not finished", fg="red")
+        raise SystemExit(4)
+    raise SystemExit(code)
+
+
+def _check(name: str, only: tuple[str, ...], as_json: bool, diary: str) -> None:
+    """Runs the checks; the diary says which one is under way."""
     import tempfile
     from pathlib import Path
 
     from aigc_core.progress import Progress
-    from aigc_core.testing.kit import Outcome, all_checks, cases, outcomes
+    from aigc_core.testing.kit import Outcome, cases, outcomes
 
-    if explain:
-        for found in all_checks().values():
-            click.echo(f"{click.style(found.name, bold=True)} ({found.scope}): {found.promise}")
-        return
     started = time.perf_counter()
     results: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="aigc-check-") as folder:
@@ -70,26 +103,25 @@ def check(name: str, only: tuple[str, ...], explain: bool, as_json: bool) -> Non
         if not as_json:
             click.echo(f"{len(todo)} checks of backend {name!r}")
         with Progress(False if as_json else None).bar(len(todo), name, "check") as bar:
-            for outcome in outcomes(todo):
+            for case in todo:
+                Path(diary).write_text(case.name, encoding="utf-8")
+                (outcome,) = outcomes([case])
                 results.append(outcome)
                 if not as_json:
                     _tell(outcome)
                 bar.update(1)
+    Path(diary).write_text(END, encoding="utf-8")
     failed = [outcome for outcome in results if not outcome.ok]
     if as_json:
-        print_json(
-            [
-                {"check": o.name, "ok": o.ok, "problem": o.problem, "seconds": round(o.seconds, 3)}
-                for o in results
-            ]
-        )
+        rows = [
+            {"check": o.name, "ok": o.ok, "problem": o.problem, "seconds": round(o.seconds, 3)}
+            for o in results
+        ]
+        print_json(rows)
     else:
         seconds = time.perf_counter() - started
-        verdict = (
-            f"{len(failed)} of {len(results)} checks failed"
-            if failed
-            else f"all {len(results)} checks passed"
-        )
+        passed = f"all {len(results)} checks passed"
+        verdict = f"{len(failed)} of {len(results)} checks failed" if failed else passed
         click.secho(f"{verdict}, in {seconds:.0f} s", fg="red" if failed else "green")
     if failed:
         raise SystemExit(4)

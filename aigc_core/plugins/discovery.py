@@ -131,7 +131,7 @@ def _take(
     manager: pluggy.PluginManager, backend: Backend, point: EntryPoint
 ) -> tuple[Registrar, dict[str, Callable[..., Any]]]:
     """Imports one backend's registration module; what it stages, and its hooks. Raises Rejected."""
-    with _rejected("import"):
+    with _rejected("import", backend):
         module, _, attribute = point.value.partition(":")
         plugin: Any = importlib.import_module(module)
         for part in attribute.split(".") if attribute else ():
@@ -140,7 +140,8 @@ def _take(
         manager.register(plugin, name=backend.name)
     except pluggy.PluginValidationError as error:
         text = " ".join(str(error).split())
-        raise Rejected("hook-argument", text.partition("definition:")[2].strip() or text) from error
+        text = text.partition("definition:")[2].strip() or text
+        raise Rejected("hook-argument", text, _defined_at(plugin, text.partition("(")[0])) from error
     hooks = {}
     for caller in manager.get_hookcallers(plugin) or ():
         for implementation in caller.get_hookimpls():
@@ -148,10 +149,8 @@ def _take(
                 continue
             if caller.spec is None:
                 known = [name for name in vars(hookspecs) if name.startswith("aigc_")]
-                code = getattr(implementation.function, "__code__", None)
-                where = f"{code.co_filename}:{code.co_firstlineno}" if code else ""
                 text = f"no hook {caller.name!r}{did_you_mean(caller.name, known)}"
-                raise Rejected("unknown-hook", text, where)
+                raise Rejected("unknown-hook", text, _defined_at(plugin, caller.name))
             hooks[caller.name] = implementation.function
     if not hooks:
         where = getattr(plugin, "__file__", None) or ""
@@ -159,13 +158,19 @@ def _take(
     registrar = Registrar(backend)
     for name in REGISTER_HOOKS:
         if name in hooks:
-            with _rejected("hook"):
+            with _rejected("hook", backend):
                 hooks[name](registrar)
     return registrar, dict(sorted(hooks.items()))
 
 
+def _defined_at(plugin: Any, name: str) -> str:
+    """The `file:line` of a function of a plugin."""
+    code = getattr(getattr(plugin, name, None), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else ""
+
+
 @contextlib.contextmanager
-def _rejected(kind: str) -> Any:
+def _rejected(kind: str, backend: Backend) -> Any:
     """Turns whatever a backend raises into Rejected, with its file and line."""
     try:
         yield
@@ -173,7 +178,7 @@ def _rejected(kind: str) -> Any:
         raise
     except SystemExit as error:
         text = f"SystemExit: {error.code}" if error.code is not None else "SystemExit"
-        raise Rejected("exit", text, place(error)) from error
+        raise Rejected("exit", text, place(error, backend.package)) from error
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise Rejected(kind, text, place(error)) from error
+        raise Rejected(kind, text, place(error, backend.package)) from error

@@ -37,7 +37,7 @@ def examine(registry: Registry, reserved: Collection[str]) -> list[tuple[str, st
             try:
                 backend.hooks["aigc_check"](context)
             except (Exception, SystemExit) as error:
-                context.problem(f"its check failed: {failure(error)}")
+                context.problem(f"its check failed: {failure(error, backend.package)}")
             problems += [(backend.name, problem) for problem in context.problems]
     return problems
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, Final
 
-from aigc_core.backends import BROKEN, OK, SLOW, Problem, Registrar, Rejected
+from aigc_core.backends import BROKEN, OK, SLOW, Problem, Registrar, Rejected, place
 from aigc_core.errors import AigcError
 from aigc_core.plugins.entrypoints import EntryPoint
 from aigc_core.plugins.quarantine import Verdict
@@ -68,6 +68,8 @@ def _try(points: Sequence[EntryPoint], limit: float, found: dict[EntryPoint, Ver
                     found[current] = Verdict(SLOW, limit, Problem("slow", text))
                 return current
             if not line:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(5)  # so that its own exit code is seen, not that of the kill below
                 break
             message = json.loads(line)
             current = points[message["point"]]
@@ -143,6 +145,9 @@ def _problem(point: EntryPoint) -> Problem | None:
             _check_specs(registrar)
         except Rejected as error:
             return error.problem
+        except BaseException as error:  # KeyboardInterrupt, GeneratorExit: nobody asked for those
+            text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+            return Problem("import", text, place(error, point.value.partition(":")[0].partition(".")[0]))
     if printed.text:
         return Problem("print", f"it prints on import: {_short(printed.text.encode())}", printed.where)
     return None

@@ -63,6 +63,7 @@ class Transaction:
         """Writes the journal: `files` (relative to the site folder) will be written, the distributions
         `changed` replaced or removed. Raises StorageError."""
         kept: list[str] = []
+        shutil.rmtree(self._kept, ignore_errors=True)
         with storage_errors(self._kept):
             for name in changed:
                 for file in files_of(name, self._site):
@@ -77,6 +78,7 @@ class Transaction:
     def commit(self) -> None:
         """The change is good."""
         self._journal.unlink(missing_ok=True)
+        shutil.rmtree(self._kept, ignore_errors=True)
 
     def pending(self) -> bool:
         """Whether a change was begun and not ended."""

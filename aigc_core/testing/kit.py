@@ -133,10 +133,11 @@ def cases(
 
 
 def _cases(bench: Bench) -> Iterator[Case]:
-    checks = all_checks()
     if bench.backend.state != OK:
-        yield Case(checks["loads"], (), bench)
+        importlib.import_module("aigc_core.testing.checks.package")  # without torch: it is said at once
+        yield Case(CHECKS["loads"], (), bench)
         return
+    checks = all_checks()
     for check_ in checks.values():
         if check_.scope == "backend":
             yield Case(check_, (), bench)
@@ -168,7 +169,7 @@ def outcomes(cases: Iterable[Case]) -> Iterator[Outcome]:
         except Failed as error:
             problem = str(error)
         except (Exception, SystemExit) as error:
-            problem = failure(error)
+            problem = failure(error, case.bench.backend.package)
         yield Outcome(case.name, time.perf_counter() - started, problem)
 
 

@@ -159,6 +159,7 @@ def child(name: str, place: str, answer: str, path: Sequence[str], watched: Sequ
 
 def _rehearse_model(model_id: str, watched: Sequence[str]) -> dict[str, Any]:
     from aigc_core.backends import failure
+    from aigc_core.registry import default
 
     before = _files(watched)
     pickled = _watch_pickle()
@@ -169,7 +170,7 @@ def _rehearse_model(model_id: str, watched: Sequence[str]) -> dict[str, Any]:
         try:
             _perform(model_id)
         except (Exception, SystemExit) as caught:
-            error = failure(caught)
+            error = failure(caught, default().backend_of(model_id).package)
         finally:
             sys.stdout.flush(), sys.stderr.flush()
             os.dup2(kept[0], 1), os.dup2(kept[1], 2)

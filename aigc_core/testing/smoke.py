@@ -37,6 +37,8 @@ def _problems(name: str, registry: Registry) -> list[str]:
             return [f"backend {name!r}: {backend.reason}"]
     if name not in registry.backends:
         return [f"backend {name!r} is not found"]
+    if registry.backends[name].state != OK:
+        return [f"backend {name!r} is {registry.backends[name].state}: {registry.backends[name].reason}"]
     with tempfile.TemporaryDirectory() as folder:
         cases = [c for c in cases_of(name, Path(folder), registry=registry) if c.check.name in SMOKE]
         return [f"{outcome.name}: {outcome.problem}" for outcome in outcomes(cases) if outcome.problem]
