@@ -138,10 +138,12 @@ class Registrar:
 
 @dataclass(slots=True)
 class CheckContext:
-    """What `aigc_check` is handed."""
+    """What `aigc_check` is handed: `context.problem(text)` reports what is wrong."""
 
     backend: Backend
+    """The backend itself: name, version, state."""
     problems: list[str] = field(default_factory=list)
+    """What was reported, a line each."""
 
     def problem(self, text: str) -> None:
         """Reports one thing that is wrong, in one line that says how to mend it."""

@@ -11,9 +11,12 @@ from typing import Any
 class Event:
     """Something that happened in a job.
 
-    Kinds: `train.start`, `train.log` (every few steps, with `metrics`), `train.end`, `train.interrupted`,
-    `train.failed`, `sample.start`, `sample.end`. `data` is plain JSON.
+    `data` is plain JSON. New kinds and new keys may come; ignore what you do not know.
     """
 
     kind: str
+    """`train.start` (the run's plan; `begun`: the step it goes on from; `run`: its folder), `train.log` (every 25
+    steps: `step`, `steps`, `metrics`), `train.end` (`weights`, `metrics`), `train.interrupted` (`step`, `run`),
+    `train.failed` (`run`, `reason`), `sample.start` and `sample.end` (the samples' record)."""
     data: Mapping[str, Any] = field(default_factory=dict)
+    """What belongs to the kind."""

@@ -34,6 +34,7 @@ class SamplerSpec:
     config: str
     """`package.module:Class`, a subclass of `aigc_core.options.Options` in a module without torch."""
     summary: str
+    """One line for `aigc models show`."""
     nfe: str = "1"
     """Network evaluations a sample, as a number or in terms of the options (`2 * steps - 1`)."""
     needs: tuple[str, ...] = ()
@@ -44,12 +45,16 @@ class SamplerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataNeeds:
-    """What a model can be fitted on. `smallest` and `largest` bound the shape, axis by axis."""
+    """What a model can be fitted on; the bounds are axis by axis."""
 
     modality: str
+    """`image`, `text` or `audio`."""
     smallest: tuple[int, ...] = ()
+    """(1, 8, 8): one channel, 8x8 pixels; (2,): two bytes of text; (1, 256): 256 samples of mono sound."""
     largest: tuple[int, ...] = ()
+    """Likewise; empty for no bound."""
     labels: bool = False
+    """Whether it can't do without labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +64,33 @@ class ModelSpec:
     id: str
     """`family/name`; the family is the name of the backend's entry point."""
     summary: str
+    """One line of at most 100 characters."""
     modality: str
+    """What it makes: `image`, `text` or `audio`."""
     license: str
+    """Of the code, as an SPDX identifier; weights say it too."""
     generator: str
+    """`package.module:Class`, a subclass of `aigc_core.interfaces.Generator`; imported at last use."""
     config: str
+    """`package.module:Class`, a subclass of `aigc_core.options.Options` in a module without torch."""
     data: DataNeeds
+    """What it can be fitted on."""
     trainer: str | None = None
+    """`package.module:Class`, a subclass of `aigc_core.interfaces.Trainer`; None for sampling only."""
     trainer_config: str | None = None
+    """A subclass of `aigc_core.options.TrainingOptions`; None for that class itself."""
     samplers: Mapping[str, SamplerSpec] = field(default_factory=dict)
     """The first one is the default."""
     conditions: tuple[str, ...] = ()
+    """Of CONDITIONS: what every sampler can be given."""
     capabilities: tuple[str, ...] = ()
+    """Of CAPABILITIES: what else it can do."""
     paper: str | None = None
+    """Authors, year, arXiv id."""
     params: str | None = None
     """Roughly how many parameters the defaults give, for a reader: `1.1 M at 1x28x28`."""
     aliases: tuple[str, ...] = ()
+    """Other short names."""
     replaced_by: str | None = None
     """The id to use instead, where this one is deprecated."""
 
@@ -83,13 +100,19 @@ class DatasetSpec:
     """A data set known by name."""
 
     name: str
+    """What a user writes after `--data`."""
     summary: str
+    """One line for `aigc data list`."""
     modality: str
+    """`image`, `text` or `audio`."""
     license: str
+    """Of the data."""
     source: str
     """`package.module:function`, called with (split: str); returns an `aigc_core.data.Dataset`."""
     shape: tuple[int, ...] = ()
+    """Of one item."""
     count: int = 0
+    """Items of the first split."""
     splits: tuple[str, ...] = ("train",)
     """The first one is what a model is trained on."""
 
@@ -99,8 +122,11 @@ class MetricSpec:
     """A figure of merit over samples and data."""
 
     name: str
+    """What a user writes."""
     summary: str
+    """One line."""
     modality: str
+    """What it judges."""
     metric: str
     """`package.module:Class`"""
     lower_is_better: bool = True
@@ -111,7 +137,9 @@ class CommandSpec:
     """A sub-command that a backend adds under its own name: `aigc BACKEND COMMAND`."""
 
     name: str
+    """Its last word: `aigc BACKEND NAME`."""
     summary: str
+    """One line for `aigc BACKEND --help`."""
     command: str
     """`package.module:object`, a click command"""
 

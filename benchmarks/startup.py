@@ -1,6 +1,7 @@
 """Start-up times, as ratios of commands that are run in turn: python benchmarks/startup.py
 
-Each pair A B is run A B A B ...; the figure is the median of the ratios of neighbours. Prints a table.
+Each pair A B is run A B A B ...; the figure is the median of the ratios of neighbours, the first pair left out. Prints
+a table.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from hostile import HOSTILE
 
 BACKEND = """
 from aigc_core import DataNeeds, ModelSpec, SamplerSpec, hookimpl
@@ -45,6 +50,13 @@ def many_backends(folder: Path, distributions: int, models: int) -> None:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: aigc-{name}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[aigc.v1]\n{name} = {module}\n")
+
+
+def hostile_backends(folder: Path) -> None:
+    """Unpacks the hostile wheels of the tests into a folder."""
+    for hostile in HOSTILE:
+        with zipfile.ZipFile(hostile.wheel(folder.with_name("wheels"))) as archive:
+            archive.extractall(folder)
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
@@ -111,6 +123,16 @@ def main() -> None:
                 "models list + 1,000 models of 200 / without",
                 *ratio(listing, listing, arguments.runs, many),
                 2.0,
+            )
+        )
+        invaded = folder / "invaded"
+        hostile_backends(invaded)
+        worse = {"PYTHONPATH": str(invaded)}
+        rows.append(
+            (
+                f"models list beside {len(HOSTILE)} hostile backends / without",
+                *ratio(listing, listing, arguments.runs, worse),
+                1.3,
             )
         )
         train = [aigc, "train", "gan/dcgan", "--data", "digits", "--steps", "5", "--name", "bench"]

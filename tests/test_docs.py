@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from wheels import UV, build, environment
 
 from aigc_core import hookspecs
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
-        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("plugins/*/README.md"),
         *ROOT.glob("benchmarks/*.md"),
     ]
@@ -76,6 +77,46 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if anchor:
             heads = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in [h.lower().replace(" ", "-") for h in heads], target
+
+
+@pytest.mark.skipif(UV is None, reason="needs uv: pip install uv")
+def test_the_tutorial_for_authors_runs_as_it_is_written(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "write-a-backend.md"
+    (tmp_path / "core").mkdir()
+    env = environment(tmp_path / "env", build(ROOT, tmp_path / "core"))
+    env.uv("install", "--quiet", "--constraint", ROOT / "constraints.txt", "pytest", "build")
+    variables = env.variables(PATH=f"{env.folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    work = tmp_path / "work"
+    work.mkdir()
+    (catalogue,) = [block for block in blocks(page, "toml") if block.startswith("# mine.toml\n")]
+    (work / "mine.toml").write_text(catalogue)
+    commands = [line[2:] for b in blocks(page, "console") for line in b.splitlines() if line.startswith("$ ")]
+    assert len(commands) >= 14
+    printed = []
+    for command in commands:
+        done = subprocess.run(command, shell=True, cwd=work, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        printed.append(done.stdout)
+    checked = printed[commands.index("aigc plugins check shapes")]
+    count = re.search(r"all \d+ checks passed", page.read_text(encoding="utf-8"))
+    assert count
+    assert count[0] in checked
+    first, again = ((work / name).stat().st_size for name in ("first.png", "again.png"))
+    assert first > again > 0
+    tiny = work / "tiny"
+    tiny.mkdir()
+    (tiny / "aigc_tiny.py").write_text(blocks(page, "python")[0])
+    (tiny / "pyproject.toml").write_text(blocks(page, "toml")[0])
+    assert len(blocks(page, "python")[0].splitlines()) < 80
+    for command in ("aigc plugins install ./tiny", "aigc plugins check tiny"):
+        done = subprocess.run(command, shell=True, cwd=work, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_example_in_the_repository_is_the_one_on_the_page() -> None:
+    page, example = ROOT / "docs" / "write-a-backend.md", ROOT / "docs" / "examples" / "tiny"
+    assert blocks(page, "python")[0] == (example / "aigc_tiny.py").read_text(encoding="utf-8")
+    assert blocks(page, "toml")[0] == (example / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_the_page_on_hooks_names_each_with_its_argument() -> None:
