@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    for name in config.getoption("--aigc-backend"):
+    for name in dict.fromkeys(config.getoption("--aigc-backend")):  # pytest may parse its options twice
         from aigc_core.errors import AigcError
         from aigc_core.testing.kit import cases
 

@@ -1,4 +1,4 @@
-"""How sounds are drawn. All randomness comes from the block, so that sample i of a seed is always the same."""
+"""How samples are drawn: all randomness comes from the block, so sample i of a seed is always the same."""
 
 from __future__ import annotations
 
