@@ -51,7 +51,8 @@ class Site:
         (self.path / f"{module}.py").write_text(code)
         info = self.path / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        (info / "METADATA").write_text(metadata + "Requires-Dist: aigc-core<0.2,>=0.1\n")
         (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}\n")
         return module
 

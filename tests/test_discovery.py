@@ -199,7 +199,7 @@ def test_doctor_runs_the_backends_own_checks(site: Site, aigc: Run) -> None:
     registry_module.discovered.cache_clear()
     result = aigc("plugins", "doctor")
     assert result.code == 4
-    assert "ill: needs a GPU" in result.out
+    assert result.out == "ill: own-check: needs a GPU\n"
 
 
 def test_a_known_backend_that_is_missing_is_named_with_the_command_that_installs_it(
@@ -251,7 +251,9 @@ def test_exits_in_events_and_checks_are_caught(
     )
     registry_module.default().emit(Event("train.start"))
     assert "backend 'quits' failed on event" in capsys.readouterr().err
-    assert "its check failed: SystemExit" in aigc("plugins", "doctor").out
+    examined = aigc("plugins", "doctor").out
+    assert "quits: own-check: SystemExit: 1" in examined
+    assert "quits: listens: " in examined
 
 
 def test_a_distribution_may_serve_several_apis(site: Site, aigc: Run) -> None:

@@ -166,11 +166,10 @@ def search(text: str, registries: tuple[str, ...], as_json: bool) -> None:
 @plugins.command("doctor")
 @json_option
 def doctor(as_json: bool) -> None:
-    """Import everything that every backend declares, run its own checks; exit 4 if anything is wrong."""
-    from aigc_core.cli.root import COMMANDS
+    """Examine every backend: state, classes, options, names, cost, its own check; exit 4 if anything is wrong."""
     from aigc_core.plugins.doctor import examine
 
-    problems = examine(discovered(), COMMANDS)
+    problems = examine(discovered())
     if as_json:
         print_json([{"backend": name, "problem": text} for name, text in problems])
     else:
