@@ -17,12 +17,16 @@ import torch
 from helpers import Site
 
 from aigc_core.backends import BROKEN, OK
+from aigc_core.data.sources import open_data
 from aigc_core.plugins import probe
 from aigc_core.plugins.entrypoints import EntryPoint
 from aigc_core.plugins.quarantine import Verdict
-from aigc_core.testing import Outcome, cases
+from aigc_core.registry import Registry
+from aigc_core.specs import DataNeeds
+from aigc_core.testing import Outcome, cases, rehearsal
 from aigc_core.testing.checks import training
 from aigc_core.testing.kit import all_checks, outcomes
+from aigc_core.testing.material import real_data
 
 SOURCE = Path(__file__).resolve().parents[1] / "plugins" / "gan" / "aigc_gan"
 MODULES = ("__init__.py", "config.py", "dcgan.py", "samplers.py", "trainer.py")
@@ -364,7 +368,7 @@ HARMLESS: dict[str, tuple[str, tuple[Edit, ...]]] = {
         cache.mkdir(exist_ok=True)
         (cache / "kernels").touch()
         exec("import pickle; pickle.dumps(1)", {{"__name__": "torch._inductor.codecache"}})
-        threading.Thread(target=time.sleep, args=(0.2,)).start()
+        threading.Thread(target=time.sleep, args=(0.05,)).start()
 {STEP}"""),
         ),
     ),
@@ -451,3 +455,38 @@ def test_what_is_right_is_let_pass(name: str, site: Site, tmp_path: Path) -> Non
     found = put_to(tmp_path / "check", *checks.split())
     assert not [f"{o.name}: {o.problem}" for o in found if not o.ok]
     assert {o.name.partition(" ")[0] for o in found} == set(checks.split() or all_checks())
+
+
+@pytest.mark.parametrize(
+    ("needs", "shape"),
+    [
+        (DataNeeds(modality="image", smallest=(3, 12, 4), largest=(4, 16, 6)), (3, 12, 6)),
+        (DataNeeds(modality="audio", smallest=(2, 256), largest=(2, 1000)), (2, 1000)),
+        (DataNeeds(modality="audio", smallest=(1, 5000)), (1, 5000)),
+        (DataNeeds(modality="text", largest=(16,)), (16,)),
+        (DataNeeds(modality="text"), (64,)),
+    ],
+)
+def test_real_data_are_brought_to_what_a_model_takes(
+    needs: DataNeeds, shape: tuple[int, ...], tmp_path: Path, registry: Registry
+) -> None:
+    data, size = real_data(needs, registry, tmp_path)
+    opened = open_data(data, registry, size=size)
+    assert opened.info.shape == shape
+    assert bool(opened.info.classes) == (needs.modality != "text")
+    items = opened.fetch(torch.arange(8))[0].float()
+    assert items.std(dim=0).mean() > 0
+
+
+def test_what_comes_from_the_sources_is_not_in_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, place = tmp_path / "source", tmp_path / "source" / "check" / "installed here"
+    place.mkdir(parents=True)
+    for folder, name in ((source, "forgotten_by_the_wheel"), (place, "held_by_the_wheel")):
+        (folder / f"{name}.py").touch()
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.import_module(name)
+    assert rehearsal._imported_from(str(source), str(place)) == ["forgotten_by_the_wheel"]
+    assert rehearsal._imported_from("", str(place)) == []
