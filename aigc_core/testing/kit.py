@@ -33,6 +33,17 @@ def require(condition: bool, text: str) -> None:
         raise Failed(text)
 
 
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Within the block, whatever the backend raises is a failure that says what was being done."""
+    try:
+        yield
+    except Failed:
+        raise
+    except (Exception, SystemExit) as error:
+        raise Failed(f"{what}: {failure(error)}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that a backend must hold."""

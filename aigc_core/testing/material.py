@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +37,42 @@ BOUNDS = {
 """The smallest and the largest item, where a model declares no bounds."""
 
 
-def real_data(modality: str, registry: Registry) -> Dataset:
-    """The tiny real set of a modality."""
-    return open_data(SETS[modality], registry)
+MOST_VALUES = 1 << 26
+"""How many values the items of an adapted set may have in all."""
+
+
+def real_data(needs: DataNeeds, registry: Registry, folder: Path) -> tuple[str, tuple[int, int] | None]:
+    """The tiny real set of a modality, as a model takes it: what to give as `data` and as `size`.
+
+    Where its items are smaller or larger than the model's data may be, they are resized, into `folder`.
+    """
+    name = SETS[needs.modality]
+    data = open_data(name, registry)
+    shape = data.info.shape
+    wanted = shape
+    if needs.smallest:
+        wanted = tuple(map(max, wanted, needs.smallest))
+    if needs.largest:
+        wanted = tuple(map(min, wanted, needs.largest))
+    if wanted == shape:
+        return name, None
+    if needs.modality == "text":
+        return name, (wanted[0], wanted[0])
+    file = folder / f"{needs.modality}-{'x'.join(map(str, wanted))}.npz"
+    if not file.is_file():
+        count = min(len(data), max(64, MOST_VALUES // math.prod(wanted)))
+        items, labels = data.fetch(torch.arange(count))
+        items = items[:, torch.arange(wanted[0]) % shape[0]]
+        if needs.modality == "image":
+            items = torch.nn.functional.interpolate(items.float(), wanted[1:], mode="bilinear").byte()
+            arrays: dict[str, Any] = {"images": items.permute(0, 2, 3, 1).numpy()}
+        else:
+            sounds = items[..., torch.arange(wanted[1]) % shape[1]]
+            arrays = {"audio": sounds.numpy(), "sample_rate": data.info.details["sample_rate"]}
+        if labels is not None:
+            arrays["labels"] = labels.numpy()
+        np.savez(file, **arrays)
+    return str(file), None
 
 
 def shapes(needs: DataNeeds) -> list[tuple[int, ...]]:
@@ -72,7 +106,8 @@ def random_items(info: DataInfo, count: int = 24) -> Dataset:
     sound = info.modality == "audio"
     low, high, kind = (-20000, 20000, np.int16) if sound else (0, 256, np.uint8)
     items = rng.integers(low, high, (count, *info.shape)).astype(kind)
-    return ArrayItems(items, kind=info.modality, name="random", details=info.details)
+    labels = np.arange(count) % len(info.classes) if info.classes else None
+    return ArrayItems(items, labels, info.classes, kind=info.modality, name="random", details=info.details)
 
 
 def as_samples(data: Dataset, index: Tensor, output: Output) -> npt.NDArray[Any]:
@@ -87,14 +122,14 @@ def distance(modality: str, samples: npt.NDArray[Any], real: npt.NDArray[Any]) -
         return _text_distance([str(s) for s in samples], [str(r) for r in real])
     if modality == "audio":
         return _frechet(_loudness(samples), _loudness(real))
-    return _frechet(samples.reshape(len(samples), -1) / 255, real.reshape(len(real), -1) / 255)
+    return _frechet(_coarse(samples), _coarse(real))
 
 
 def spread(modality: str, samples: npt.NDArray[Any]) -> float:
     """How unlike each other items are."""
     if modality == "text":
         return float(len(set(samples.tolist())) / len(samples))
-    rows = _loudness(samples) if modality == "audio" else samples.reshape(len(samples), -1) / 255
+    rows = _loudness(samples) if modality == "audio" else _coarse(samples)
     return float(rows.std(axis=0).mean())
 
 
@@ -104,6 +139,14 @@ def _frechet(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     c, d = torch.cov(x.T), torch.cov(y.T)
     root = torch.linalg.eigvals(c @ d).real.clamp_min(0).sqrt().sum()
     return float((x.mean(0) - y.mean(0)).square().sum() + c.trace() + d.trace() - 2 * root)
+
+
+def _coarse(pictures: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """[N, D] rows of pictures [N, H, W, C], each averaged down to 8x8 pixels if it has more."""
+    values = torch.from_numpy(np.ascontiguousarray(pictures)).double().div(255).permute(0, 3, 1, 2)
+    size = (min(values.shape[2], 8), min(values.shape[3], 8))
+    rows = torch.nn.functional.adaptive_avg_pool2d(values, size).flatten(1)
+    return np.asarray(rows.numpy(), dtype=np.float64)
 
 
 def _loudness(clips: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

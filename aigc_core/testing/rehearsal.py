@@ -109,12 +109,21 @@ def rehearse(bench: Bench) -> Facts:
     for folder in watched.values():
         folder.mkdir(exist_ok=True)
     answer = bench.folder / "facts.json"
+    source = _source(metadata.distribution(bench.backend.distribution))
     task = {"name": bench.backend.name, "place": str(place), "answer": str(answer), "path": sys.path,
-            "watched": [str(f) for f in watched.values()]}  # fmt: skip
+            "watched": [str(f) for f in watched.values()], "source": str(source or "")}  # fmt: skip
+    caches = bench.folder / "caches"  # what libraries keep there is not the backend's doing
+    names = (
+        "XDG_CACHE_HOME",
+        "MPLCONFIGDIR",
+        "TORCHINDUCTOR_CACHE_DIR",
+        "TRITON_CACHE_DIR",
+        "NUMBA_CACHE_DIR",
+    )
     environment = {
-        **os.environ, "HOME": str(watched["user"]), "XDG_CACHE_HOME": str(watched["user"] / "cache"),
+        **os.environ, **dict.fromkeys(names, str(caches)), "HOME": str(watched["user"]),
         "TMPDIR": str(watched["temporary"]), "AIGC_HOME": str(bench.folder / "rehearsal home"),
-        "AIGC_PLUGINS": bench.backend.name,
+        "AIGC_PLUGINS": bench.backend.name, "PYTHONWARNINGS": "ignore",
     }  # fmt: skip
     code = "import json, sys; task = json.loads(sys.argv[1]); sys.path[:] = [task['place'], *task['path']]\n"
     code += "from aigc_core.testing.rehearsal import child; child(**task)"
@@ -134,7 +143,9 @@ def rehearse(bench: Bench) -> Facts:
 # What follows runs in a process of its own.
 
 
-def child(name: str, place: str, answer: str, path: Sequence[str], watched: Sequence[str]) -> None:
+def child(
+    name: str, place: str, answer: str, path: Sequence[str], watched: Sequence[str], source: str
+) -> None:
     """Rehearses every model of a backend and writes the facts, as JSON, to `answer`."""
     from aigc_core.backends import OK
     from aigc_core.registry import discovered
@@ -154,7 +165,20 @@ def child(name: str, place: str, answer: str, path: Sequence[str], watched: Sequ
         models = [i for i in registry.models if i.startswith(f"{name}/")]
         for model_id in models:
             facts["models"][model_id] = _rehearse_model(model_id, watched)
+        if outside := _imported_from(source, place):
+            facts["error"] = f"its wheel does not hold {', '.join(outside)}, which it imports"
     Path(answer).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _imported_from(source: str, place: str) -> list[str]:
+    """The modules that came from the sources of an editable install, not from its wheel."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = str(getattr(module, "__file__", None) or "")
+        ours = name.partition(".")[0] == "aigc_core" or "site-packages" in file or file.startswith(place)
+        if source and file.startswith(os.path.join(source, "")) and not ours:
+            found.append(name)
+    return sorted(found)
 
 
 def _rehearse_model(model_id: str, watched: Sequence[str]) -> dict[str, Any]:
@@ -187,39 +211,37 @@ def _perform(model_id: str) -> None:
 
     from aigc_core.registry import default
     from aigc_core.sampling.draw import sample
-    from aigc_core.testing.material import SETS, real_data
+    from aigc_core.testing.subject import Bench
     from aigc_core.training.job import train
 
-    spec = default().models[model_id]
+    registry, home = default(), Path(os.environ["AIGC_HOME"])
+    spec = registry.models[model_id]
     if spec.trainer is None:
         return
-    done = train(
-        model_id,
-        SETS[spec.data.modality],
-        steps=3,
-        checkpoint_every=1,
-        options={"batch_size": 8},
-        name="rehearsal",
-    )
+    bench = Bench(registry, registry.backends[model_id.partition("/")[0]], home)
+    data, size = bench.source(model_id)
+    options = {"batch_size": bench.batch_size(model_id)}
+    done = train(model_id, data, size=size, steps=3, checkpoint_every=1, options=options, name="rehearsal")
     for sampler, details in spec.samplers.items():
+        if set(details.needs) - {"image"}:
+            continue  # no request can bring it yet
         images = []
         if "image" in details.needs:
             import torch
 
-            pixels = real_data("image", default()).fetch(torch.arange(1))[0][0].permute(1, 2, 0).numpy()
-            images = [Path(os.environ["AIGC_HOME"]) / "given.png"]
+            pixels = bench.data(model_id).fetch(torch.arange(1))[0][0].permute(1, 2, 0).numpy()
+            images = [home / "given.png"]
             Image.fromarray(np.squeeze(pixels)).save(images[0])
         sample(done.path, count=2, block=4, sampler=sampler, images=images)
 
 
 def _files(folders: Sequence[str]) -> set[str]:
-    return {
-        os.path.join(root, name)
-        for folder in folders
-        for root, _, names in os.walk(folder)
-        for name in names
-        if not name.endswith(".pyc")
-    }
+    found = set()
+    for folder in folders:
+        for root, below, names in os.walk(folder):
+            below[:] = [name for name in below if name != ".cache"]  # of the user; what libraries keep
+            found |= {os.path.join(root, name) for name in names if not name.endswith(".pyc")}
+    return found
 
 
 def _watch_pickle() -> set[str]:
@@ -242,10 +264,18 @@ def _watch_pickle() -> set[str]:
 _USED: list[set[str]] = []
 """What was used, by model; the last one is being rehearsed."""
 
+_THEIRS = ("torch._", "multiprocessing", "concurrent")
+"""Who may pickle unseen: the caches of torch.compile, and what goes to worker processes."""
+
+
+def _note(name: str) -> None:
+    if not str(sys._getframe(2).f_globals.get("__name__")).startswith(_THEIRS):
+        _USED[-1].add(name)
+
 
 def _watched(function: Any, name: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
-        _USED[-1].add(name)
+        _note(name)
         return function(*args, **kwargs)
 
     return call
@@ -254,7 +284,7 @@ def _watched(function: Any, name: str) -> Any:
 def _watched_class(original: Any) -> Any:
     class Watched(original):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            _USED[-1].add(f"pickle.{original.__name__}")
+            _note(f"pickle.{original.__name__}")
             super().__init__(*args, **kwargs)
 
     return Watched

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aigc_core.errors import UsageError
 from aigc_core.testing.kit import environment
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
     from aigc_core.backends import Backend
     from aigc_core.data.dataset import Dataset
-    from aigc_core.interfaces import Block, Generator, Trainer
+    from aigc_core.interfaces import Block, Generator, Sampler, Trainer
     from aigc_core.registry import Model, Registry
     from aigc_core.specs import DataInfo
     from aigc_core.training.engine import AccelerateEngine
 
 BATCH = 8
-"""Items a step, where it does not matter."""
+"""Items a step, where it does not matter and the model's options allow it."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,38 @@ class Bench:
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019 (a bench lives as long as its checks)
-    def data(self, model_id: str) -> Dataset:
-        """The tiny real data set that a model is put to."""
+    def source(self, model_id: str) -> tuple[str, tuple[int, int] | None]:
+        """The tiny real data set that a model is put to, as `train` takes it: (data, size)."""
         from aigc_core.testing.material import real_data
 
-        return real_data(self.model(model_id).spec.data.modality, self.registry)
+        return real_data(self.model(model_id).spec.data, self.registry, self.folder)
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019 (a bench lives as long as its checks)
+    def data(self, model_id: str) -> Dataset:
+        """The same, opened."""
+        from aigc_core.data.sources import open_data
+
+        data, size = self.source(model_id)
+        return open_data(data, self.registry, size=size)
+
+    def info(self, model_id: str, shape: tuple[int, ...]) -> DataInfo:
+        """What a generator is told of data of a shape, with labels where the model needs them."""
+        from aigc_core.testing.material import info_of
+
+        needs = self.registry.models[model_id].data
+        return info_of(needs.modality, shape, ("a", "b") if needs.labels else ())
+
+    def batch_size(self, model_id: str) -> int:
+        """BATCH, or the least above it that the training options allow."""
+        from aigc_core.options import describe, parse
+
+        schema = self.model(model_id).trainer_config
+        default = next(o.default for o in describe(schema) if o.name == "batch_size")
+        for size in (BATCH, 2 * BATCH, 4 * BATCH):
+            with contextlib.suppress(UsageError):
+                parse({"training": schema}, {"batch_size": size}, model_id)
+                return size
+        return int(default)
 
     def build(self, model_id: str, info: DataInfo) -> Generator[Any]:
         """A generator of default options, initialised from a fixed seed."""
@@ -81,10 +108,11 @@ class Bench:
         from aigc_core.training.engine import AccelerateEngine
 
         model = self.model(model_id)
-        options = parse({"t": model.trainer_config}, {"batch_size": BATCH}, model_id)["t"]
+        size = self.batch_size(model_id)
+        options = parse({"t": model.trainer_config}, {"batch_size": size}, model_id)["t"]
         assert isinstance(options, TrainingOptions)
         kind = BFloat16Engine if half else AccelerateEngine
-        engine = kind(seed, BATCH, 100, cpu=True)
+        engine = kind(seed, size, 100, cpu=True)
         generator = self.build(model_id, info).to(engine.device).train()
         engine.begin(0)  # what a trainer draws as it is made is the same each time
         return model.trainer(generator, options, engine), engine
@@ -101,7 +129,8 @@ class Bench:
         """Trains from one step to another; the metrics of each."""
         from aigc_core.data.batches import Batches
 
-        batches = Batches(data, BATCH, seed, trainer.generator.output, engine.device)
+        size = trainer.options.batch_size
+        batches = Batches(data, size, seed, trainer.generator.output, engine.device)
         told = []
         for number, batch in enumerate(batches.steps(start, stop), start):
             engine.begin(number)
@@ -127,16 +156,21 @@ class Bench:
         seed: int = 3,
         start: int = 0,
         size: int | None = None,
+        by: Sampler[Any, Any] | None = None,
         **given: Any,
     ) -> Tensor:
-        """One block of a sampler with its default options, given what it needs."""
+        """One block of a sampler with its default options, given what it needs; of a new one, or `by` a given one."""
         import torch
 
-        model = self.model(model_id)
-        name, spec = model.sampler_spec(sampler)
+        spec = self.model(model_id).sampler_spec(sampler)[1]
         block = self.block(model_id, sampler, generator, seed, start, size or spec.block, **given)
         with torch.inference_mode():
-            return model.sampler(name)(model.sampler_config(name)()).sample(generator, block)
+            return (by or self.sampler(model_id, sampler)).sample(generator, block)
+
+    def sampler(self, model_id: str, sampler: str) -> Sampler[Any, Any]:
+        """A sampler with its default options."""
+        model = self.model(model_id)
+        return model.sampler(sampler)(model.sampler_config(sampler)())
 
     def block(
         self,

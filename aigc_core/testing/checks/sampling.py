@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
 import random
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from aigc_core.testing.kit import check, require
+from aigc_core.backends import failure
+from aigc_core.interfaces import Block, Generator, Sampler
+from aigc_core.modality import modality
+from aigc_core.registry import Model
+from aigc_core.testing.kit import Failed, check, require
 from aigc_core.testing.subject import Bench
 
 if TYPE_CHECKING:
@@ -29,10 +36,13 @@ def output(bench: Bench, model_id: str, sampler: str) -> None:
     )
     require(not values.requires_grad, "its samples hold a graph")
     require(bool(torch.isfinite(values.float()).all()), "its samples are not finite")
+    problem = modality(declared.modality).problem(values, declared)
+    require(not problem, f"gives {problem}")
+    least, most = (0, 255) if declared.modality == "text" else (declared.low, declared.high)
     low, high = float(values.min()), float(values.max())
-    room = 1e-3 * (declared.high - declared.low)
-    said = f"{declared.low:g} .. {declared.high:g}"
-    inside = declared.low - room <= low and high <= declared.high + room
+    room = 1e-3 * (most - least)
+    said = f"{least:g} .. {most:g}"
+    inside = least - room <= low and high <= most + room
     require(inside, f"its samples lie in {low:.3g} .. {high:.3g}, but its output declares {said}")
 
 
@@ -41,10 +51,11 @@ def sample_independent(bench: Bench, model_id: str, sampler: str) -> None:
     """Sample i of a seed is the same, whatever was drawn before and whatever other random streams hold; another
     seed gives others."""
     generator = bench.trained(model_id)
+    one = bench.sampler(model_id, sampler)  # as in use, where one draws all the blocks
 
     def draw(start: int, noise: int, seed: int = 3) -> Tensor:
         torch.manual_seed(noise), random.seed(noise), np.random.seed(noise)
-        return bench.draw(model_id, sampler, generator, start=start, seed=seed)
+        return bench.draw(model_id, sampler, generator, start=start, seed=seed, by=one)
 
     with torch.random.fork_rng():
         block = bench.model(model_id).sampler_spec(sampler)[1].block
@@ -58,7 +69,10 @@ def sample_independent(bench: Bench, model_id: str, sampler: str) -> None:
         if not bench.model(model_id).sampler_spec(sampler)[1].needs:
             require(not torch.equal(draw(0, 1, seed=4), first), "another seed gives the same samples")
             require(not torch.equal(first, second), "all blocks are the same")
-            require(not torch.equal(first[0], first[1]), "all samples of a block are the same")
+            require(
+                block == 1 or bool((first != first[:1]).any()),
+                "all samples of a block are the same; draw from the block's streams, a row a sample",
+            )
 
 
 @check("neighbours", "sampler")
@@ -78,7 +92,8 @@ def neighbours(bench: Bench, model_id: str, sampler: str) -> None:
         0.9 if generator.output.modality == "text" else 0.999
     )  # one token that rounding tips changes the rest
     require(share >= need, f"in blocks of 2, {1 - share:.1%} of the values differ from those in blocks of {block}: "
-            "do rows see each other (batch statistics), or is the place in the block used instead of the index?")  # fmt: skip
+            "do rows see each other (batch statistics, a mean over the batch), or is the place in the block used "
+            "instead of the index?")  # fmt: skip
 
 
 @check("leaves-no-trace", "sampler")
@@ -86,21 +101,35 @@ def leaves_no_trace(bench: Bench, model_id: str, sampler: str) -> None:
     """Sampling changes neither the generator, nor the random streams, nor torch's settings."""
     generator = bench.trained(model_id)
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    mode, stream, threads = generator.training, torch.get_rng_state(), torch.get_num_threads()
+    mode, stream, settings = generator.training, torch.get_rng_state(), _settings()
     numpy_state = np.random.get_state()[1].tobytes()  # type: ignore[index]
     python_state = random.getstate()
     bench.draw(model_id, sampler, generator)
     changed = [
         name for name, tensor in generator.state_dict().items() if not torch.equal(tensor, before[name])
     ]
-    require(not changed, f"sampling changes {', '.join(changed[:3])} of the generator")
-    require(generator.training is mode, "sampling leaves the generator in another mode")
+    advice = "leave it in evaluation mode, and write to none of its tensors"
+    require(not changed, f"sampling changes {', '.join(changed[:3])} of the generator; {advice}")
+    require(generator.training is mode, f"sampling leaves the generator in another mode; {advice}")
     streams = torch.equal(stream, torch.get_rng_state()) and python_state == random.getstate()
     same = streams and numpy_state == np.random.get_state()[1].tobytes()  # type: ignore[index]
     require(same, "sampling draws from torch's, numpy's or Python's random state; draw from the block")
-    require(
-        threads == torch.get_num_threads() and torch.is_grad_enabled(), "sampling changes torch's settings"
-    )
+    after = _settings()
+    other = [name for name, value in settings.items() if after[name] != value]
+    require(not other, f"sampling changes {', '.join(other)} for the whole process")
+
+
+def _settings() -> dict[str, object]:
+    """What a process has one of."""
+    return {
+        "torch's number of threads": torch.get_num_threads(),
+        "whether torch keeps gradients": torch.is_grad_enabled(),
+        "torch's default type": torch.get_default_dtype(),
+        "whether torch insists on deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "the precision of torch's products": torch.get_float32_matmul_precision(),
+        "what Ctrl-C does": signal.getsignal(signal.SIGINT),
+        "the current folder": os.getcwd(),
+    }
 
 
 @check("conditions", "sampler")
@@ -116,35 +145,79 @@ def conditions(bench: Bench, model_id: str, sampler: str) -> None:
     if "image" in spec.needs:
         given = bench.block(model_id, sampler, generator, 3, 0, block).images
         assert given is not None
-        a, b = (bench.draw(model_id, sampler, generator, images=images) for images in (given, given.flip(0)))
+        other = bench.block(model_id, sampler, generator, 3, block, block).images
+        a, b = (bench.draw(model_id, sampler, generator, images=images) for images in (given, other))
         require(not torch.equal(a, b), "it needs pictures, but they change nothing")
+
+
+class _Countdown(torch.overrides.TorchFunctionMode):
+    """Counts what torch is asked for; is Ctrl-C at the n-th time."""
+
+    def __init__(self, n: int = 0) -> None:
+        super().__init__()
+        self.seen, self.n = 0, n
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen += 1
+        if self.seen == self.n:
+            raise KeyboardInterrupt
+        return func(*args, **(kwargs or {}))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Timed(Model):
+    """A model whose samplers run under a countdown."""
+
+    countdown: _Countdown
+
+    def sampler(self, name: str) -> type[Sampler[Any, Any]]:
+        kind, countdown = Model.sampler(self, name), self.countdown
+
+        class Timed(kind):  # type: ignore[misc, valid-type]
+            def sample(self, generator: Generator[Any], block: Block) -> Tensor:
+                with countdown:
+                    values: Tensor = kind.sample(self, generator, block)
+                return values
+
+        return Timed
 
 
 @check("stops", "sampler")
 def stops(bench: Bench, model_id: str, sampler: str) -> None:
-    """A sampling that is stopped leaves no file behind."""
-    from aigc_core.progress import Progress
-    from aigc_core.registry import Model
+    """Ctrl-C ends a sampling at once, wherever it falls, and no file is left behind."""
     from aigc_core.sampling.draw import sample
     from aigc_core.weights.file import Weights
 
-    model: Model = bench.model(model_id)
-    spec = model.sampler_spec(sampler)[1]
-    if spec.needs:
+    model = bench.model(model_id)
+    if model.sampler_spec(sampler)[1].needs:
         return
     generator = bench.trained(model_id)
-    names = ("model", "tensors_digest", "license", "core", "backend")
-    weights = Weights(generator, model, dict.fromkeys(names, "check"), bench.folder, torch.device("cpu"))
-
-    class Stopping(Progress):
-        def __init__(self) -> None:
-            super().__init__(False)
-
-        def bar(self, *args: object, **kwargs: object):  # type: ignore[no-untyped-def]
-            raise KeyboardInterrupt
-
+    record = dict.fromkeys(("model", "tensors_digest", "license", "core", "backend"), "check")
     out = bench.folder / "stopped"
     out.mkdir(exist_ok=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        sample(weights, count=2, block=2, sampler=sampler, out=out / "x.npz", progress=Stopping())
-    require(not list(out.iterdir()), "a stopped sampling leaves files behind")
+
+    def draw(countdown: _Countdown) -> None:
+        timed = _Timed(model.spec, model.backend, countdown)
+        weights = Weights(generator, timed, record, bench.folder, torch.device("cpu"))
+        ending = next(iter(modality(generator.output.modality).endings))
+        sample(weights, count=2, block=2, sampler=sampler, out=out / f"x{ending}", registry=bench.registry)
+
+    whole = _Countdown()
+    draw(whole)
+    for file in out.iterdir():
+        file.unlink()
+    for n in sorted({1, (whole.seen + 1) // 2, whole.seen} - {0}):
+        try:
+            with contextlib.chdir(out):
+                draw(_Countdown(n))
+        except KeyboardInterrupt:
+            pass
+        except Exception as error:
+            raise Failed(f"Ctrl-C while it samples becomes {failure(error)}; let it pass") from error
+        else:
+            raise Failed("Ctrl-C while it samples is swallowed; catch Exception, never KeyboardInterrupt")
+        left = sorted(str(file.relative_to(out)) for file in out.rglob("*"))
+        require(
+            not left,
+            f"a stopped sampling leaves files behind: {', '.join(left)}; the core writes the samples",
+        )
