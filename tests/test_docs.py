@@ -103,18 +103,11 @@ def test_the_tutorial_for_authors_runs_as_it_is_written(tmp_path: Path) -> None:
     assert count[0] in checked
     first, again = ((work / name).stat().st_size for name in ("first.png", "again.png"))
     assert first > again > 0
-    tiny = work / "tiny"
-    tiny.mkdir()
-    (tiny / "aigc_tiny.py").write_text(blocks(page, "python")[0])
-    (tiny / "pyproject.toml").write_text(blocks(page, "toml")[0])
-    assert len(blocks(page, "python")[0].splitlines()) < 80
-    for command in ("aigc plugins install ./tiny", "aigc plugins check tiny"):
-        done = subprocess.run(command, shell=True, cwd=work, env=variables, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_example_in_the_repository_is_the_one_on_the_page() -> None:
     page, example = ROOT / "docs" / "write-a-backend.md", ROOT / "docs" / "examples" / "tiny"
+    assert len(blocks(page, "python")[0].splitlines()) < 80
     assert blocks(page, "python")[0] == (example / "aigc_tiny.py").read_text(encoding="utf-8")
     assert blocks(page, "toml")[0] == (example / "pyproject.toml").read_text(encoding="utf-8")
 

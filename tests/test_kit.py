@@ -16,6 +16,7 @@ import pytest
 import torch
 from helpers import Site
 
+from aigc_core import registry as registry_module
 from aigc_core.backends import BROKEN, OK
 from aigc_core.data.sources import open_data
 from aigc_core.plugins import probe
@@ -24,7 +25,7 @@ from aigc_core.plugins.quarantine import Verdict
 from aigc_core.registry import Registry
 from aigc_core.specs import DataNeeds
 from aigc_core.testing import Outcome, cases, rehearsal
-from aigc_core.testing.checks import training
+from aigc_core.testing.checks import runs, training
 from aigc_core.testing.kit import all_checks, outcomes
 from aigc_core.testing.material import real_data
 
@@ -381,9 +382,10 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AIGC_PLUGINS", "mutant")
     monkeypatch.setattr(probe, "probe", tried_here)
     monkeypatch.setattr(training, "LEARN_STEPS", 100)
-    monkeypatch.setattr(training, "GRACE", 0.5)
+    monkeypatch.setattr(runs, "GRACE", 0.5)
     threads, stream, handler = torch.get_num_threads(), torch.get_rng_state(), signal.getsignal(signal.SIGINT)
     yield
+    registry_module.discovered.cache_clear()  # what was found while only the mutant counted
     torch.set_num_threads(threads), torch.set_rng_state(stream), signal.signal(signal.SIGINT, handler)
     for name in [name for name in sys.modules if name.partition(".")[0] == "aigc_mutant"]:
         del sys.modules[name]

@@ -16,7 +16,7 @@ import pytest
 from helpers import good_backend
 from wheels import ROOT, UV, Environment, build, environment, running, wheel
 
-from aigc_core.plugins.install import _changes_of_pip, _changes_of_uv
+from aigc_core.plugins.changes import changes_of_pip, changes_of_uv
 
 pytestmark = pytest.mark.skipif(UV is None, reason="needs uv: pip install uv")
 
@@ -385,7 +385,7 @@ def test_the_reports_of_both_installers_are_read() -> None:
     )
     changes = {
         c.name: (c.before, c.after, c.pin)
-        for c in _changes_of_uv(text, {"numpy": "2.4.6", "aigc-up": "0.1.0"})
+        for c in changes_of_uv(text, {"numpy": "2.4.6", "aigc-up": "0.1.0"})
     }
     assert changes == {
         "aigc-up": ("0.1.0", "new", "aigc-up @ file:///x/up"),
@@ -393,4 +393,4 @@ def test_the_reports_of_both_installers_are_read() -> None:
         "numpy": ("2.4.6", "2.3.5", "numpy==2.3.5"),
     }
     report = {"install": [{"metadata": {"name": "New_Thing", "version": "1.0"}}]}
-    assert [(c.name, c.after) for c in _changes_of_pip(report, {})] == [("new-thing", "1.0")]
+    assert [(c.name, c.after) for c in changes_of_pip(report, {})] == [("new-thing", "1.0")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_what_is_written_passes_the_whole_kit(family: str, site: Site, tmp_path:
     found = list(outcomes(cases(name, tmp_path / "bench")))
     assert len(found) >= 25
     assert [(o.name, o.problem) for o in found if not o.ok] == []
+
+
+def test_the_backend_in_one_file_of_the_docs_passes_too(site: Site, tmp_path: Path) -> None:
+    example = Path(__file__).resolve().parents[1] / "docs" / "examples" / "tiny" / "aigc_tiny.py"
+    module = site.add("tiny", "")
+    (site.path / f"{module}.py").unlink()
+    (site.path / "aigc_tiny-1.0.dist-info" / "entry_points.txt").write_text("[aigc.v1]\ntiny = aigc_tiny\n")
+    shutil.copy(example, site.path)
+    found = list(outcomes(cases("tiny", tmp_path / "bench")))
+    assert len(found) >= 25
+    assert [(o.name, o.problem) for o in found if not o.ok] == []
+    del sys.modules["aigc_tiny"]
 
 
 def test_what_is_written_is_typed_and_tidy(tmp_path: Path) -> None:

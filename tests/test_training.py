@@ -58,7 +58,8 @@ def test_a_dry_run_shows_the_plan_and_keeps_nothing(aigc: Run, home: Path) -> No
     assert plan_["options"]["width"] == {"value": 8, "from": "given"}
     assert plan_["options"]["lr"]["from"] == "default"
     assert plan_["parameters"] > 1000
-    assert not home.exists()
+    assert not (home / "runs").exists()
+    assert not (home / "weights").exists()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,8 @@ def test_mistakes_get_one_line_and_a_code(
     assert result.code == code
     assert message in result.error
     assert result.out == ""
-    assert not home.exists()
+    assert not (home / "runs").exists()
+    assert not (home / "weights").exists()
 
 
 def test_a_misspelt_option_is_found_before_the_data_is_looked_at(aigc: Run) -> None:

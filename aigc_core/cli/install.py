@@ -13,7 +13,9 @@ from aigc_core.cli.common import json_option, note, print_json
 from aigc_core.errors import NotFoundError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from aigc_core.plugins.install import Installer, Plan, Target
+    from aigc_core.plugins.changes import Plan
+    from aigc_core.plugins.install import Installer
+    from aigc_core.plugins.targets import Target
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -50,7 +52,7 @@ def install(backends: tuple[str, ...], editable: bool, registries: tuple[str, ..
     for two steps and sampled. Only what works is kept; otherwise the environment is as it was.
     """
     from aigc_core.plugins.catalogue import load_files
-    from aigc_core.plugins.install import find_target
+    from aigc_core.plugins.targets import find_target
 
     catalogue = load_files(registries)
     targets = [find_target(text, catalogue, editable=editable) for text in backends]
@@ -71,8 +73,8 @@ def upgrade(backends: tuple[str, ...], registries: tuple[str, ...], **flags: boo
     """
     from aigc_core.plugins.catalogue import load_files
     from aigc_core.plugins.environment import Environment
-    from aigc_core.plugins.install import find_target
     from aigc_core.plugins.ledger import Ledger
+    from aigc_core.plugins.targets import find_target
 
     catalogue = load_files(registries)
     ledger = Ledger(Environment.detect().prefix).entries()
@@ -98,8 +100,8 @@ def restore(**flags: bool) -> None:
     """Install again the backends that this environment has lost, as when an upgrade of the tool built it anew."""
     from aigc_core.plugins.catalogue import Catalogue
     from aigc_core.plugins.environment import Environment
-    from aigc_core.plugins.install import find_target
     from aigc_core.plugins.ledger import Ledger
+    from aigc_core.plugins.targets import find_target
 
     environment = Environment.detect()
     there = environment.installed()
@@ -188,7 +190,7 @@ def _distribution(name: str) -> str:
 
 
 def _newest(distribution: str) -> Target:
-    from aigc_core.plugins.install import Target
+    from aigc_core.plugins.targets import Target
 
     return Target(distribution, "index", distribution)
 
@@ -214,7 +216,7 @@ def _install(
     upgrade: bool = False,
 ) -> None:
     from aigc_core.plugins.environment import Environment
-    from aigc_core.plugins.install import trial
+    from aigc_core.plugins.trial import trial
     from aigc_core.registry import discovered
 
     environment = Environment.detect()

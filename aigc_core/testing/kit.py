@@ -19,7 +19,7 @@ from aigc_core.registry import Registry, discovered
 if TYPE_CHECKING:
     from aigc_core.testing.subject import Bench
 
-MODULES: Final = ("package", "declarations", "training", "sampling")
+MODULES: Final = ("package", "declarations", "training", "runs", "sampling")
 """The modules of `aigc_core.testing.checks`, in the order in which their checks are run."""
 
 
