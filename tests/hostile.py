@@ -136,6 +136,8 @@ FOUL = [
     Hostile("h-core", whole("h-core"), "can't be installed here", more={"requires": ("aigc-core==0.0.1",)}),
     Hostile("h-python", whole("h-python"), "can't be installed here",
             more={"requires": ("aigc-core<0.2", "no-such-library-of-anyone")}),
+    Hostile("h-poses", whole("h-poses"), "bin/aigc, which is not its own",
+            more={"scripts": "[console_scripts]\naigc = aigc_h_poses:main\n"}),
     Hostile("h-none", {"aigc_h_none.py": ""}, "is no backend", more={"group": ""}),
     _simple("h-gan", good_backend("gan", "dcgan"), "aigc-gan has that name already", family="gan"),
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers import good_backend
+from hostile import whole
 from wheels import ROOT, UV, Environment, build, environment, running, wheel
 
 from aigc_core.plugins.changes import changes_of_pip, changes_of_uv
@@ -101,21 +102,21 @@ def test_what_was_lost_is_restored_and_what_was_removed_is_not(
     env: Environment, gan: Path, tmp_path: Path
 ) -> None:
     before = env.freeze()
-    good = wheel(tmp_path, "good", {"aigc_good.py": good_backend("good", "fine")})
-    gone = wheel(tmp_path, "gone", {"aigc_gone.py": good_backend("gone", "fine")})
+    good, gone = (wheel(tmp_path, name, whole(name)) for name in ("good", "gone"))
     assert "nothing" in env.aigc("plugins", "restore").err
-    for path in (gan, good, gone):
-        installed = env.aigc("plugins", "install", path)
-        assert installed.code in (0, 4), installed.err
-    assert "is no backend" not in installed.err
-    env.aigc("plugins", "uninstall", "gone")
+    installed = env.aigc("plugins", "install", gan, good, gone)
+    assert installed.code == 0, installed.err
+    assert installed.out.count("installed aigc-") == 3
+    assert env.aigc("plugins", "uninstall", "gone").code == 0
     env.uv("uninstall", "--quiet", "aigc-gan")  # as when the tool's environment is built anew
     assert "gan/dcgan" not in env.aigc("models").out
+    env.uv("uninstall", "--quiet", "aigc-good")
+    good.unlink()
     restored = env.aigc("plugins", "restore")
-    assert restored.code == 0, restored.err
+    assert restored.code == 3, restored.err
+    assert "not restored: aigc-good" in restored.err.splitlines()[-1]
     assert "gan/dcgan" in env.aigc("models").out
     assert "gone" not in env.freeze()
-    assert "nothing is lost" in env.aigc("plugins", "restore").err
     env.aigc("plugins", "uninstall", "gan")
     assert env.freeze() == before
 

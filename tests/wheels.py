@@ -39,6 +39,7 @@ def wheel(
     requires: tuple[str, ...] = ("aigc-core>=0.1,<0.2",),
     version: str = "1.0",
     family: str | None = None,
+    scripts: str = "",
 ) -> Path:
     """A wheel written by hand: a distribution `aigc-NAME` whose backend is NAME, or `family`."""
     module = f"aigc_{name.replace('-', '_')}"
@@ -50,7 +51,7 @@ def wheel(
         "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
     if group:
-        contents[f"{info}/entry_points.txt"] = f"[{group}]\n{family or name} = {entry or module}\n"
+        contents[f"{info}/entry_points.txt"] = f"[{group}]\n{family or name} = {entry or module}\n{scripts}"
     lines = []
     for path, text in contents.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()

@@ -111,14 +111,20 @@ def restore(**flags: bool) -> None:
         note("nothing is lost" if entries else "nothing was installed by aigc here")
         return
     catalogue = Catalogue.load()
-    targets = []
+    targets, gone = [], []
     for entry in lost:
-        named = catalogue.find(entry.distribution) if entry.source == "index" else None
-        wanted = entry.distribution if named else entry.requirement
-        if entry.source == "index" and not named:
-            wanted = f"{entry.distribution}=={entry.version}"
-        targets.append(find_target(wanted, catalogue, editable=entry.editable))
-    _install(targets, **flags)
+        listed = catalogue.find(entry.distribution) is not None
+        wanted = entry.distribution if listed else f"{entry.distribution}=={entry.version}"
+        try:
+            wanted = wanted if entry.source == "index" else entry.requirement
+            targets.append(find_target(wanted, catalogue, editable=entry.editable))
+        except (NotFoundError, UsageError) as error:
+            gone.append(entry.distribution)
+            note(f"{entry.distribution} can't be restored: {error}")
+    if targets:
+        _install(targets, **flags)
+    if gone:
+        raise NotFoundError(f"not restored: {', '.join(gone)}; install them from where they are now")
 
 
 @click.command()

@@ -29,6 +29,8 @@ class Environment:
     prefix: Path
     site: Path
     """Where packages lie."""
+    scripts: Path
+    """Where commands lie."""
     kind: str
     """For a reader: `a venv`, `the environment of a uv tool`, ..."""
     installer: tuple[str, ...]
@@ -55,7 +57,8 @@ class Environment:
             kind = "a conda environment"
         else:
             kind = "a venv" if in_venv else "the Python of this machine"
-        return cls(sys.executable, prefix, site, kind, _installer(), not in_venv and marker.is_file())
+        scripts, managed = Path(sysconfig.get_path("scripts")), not in_venv and marker.is_file()
+        return cls(sys.executable, prefix, site, scripts, kind, _installer(), managed)
 
     def check_changeable(self, break_system_packages: bool) -> None:
         """Raises UsageError for an externally managed Python, StorageError for one that can't be written."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -148,7 +149,8 @@ class Installer:
         done = run(self.environment.install("--no-deps", "--target", str(stage), *wanted, *pins, *options))
         if done.returncode:
             raise BackendError(f"{', '.join(t.requirement for t in plan.targets)}: {reason_of(done)}")
-        files = [str(p.relative_to(stage)) for p in stage.rglob("*") if p.is_file() and p.name != ".lock"]
+        staged = [p.relative_to(stage) for p in stage.rglob("*") if p.is_file() and p.name != ".lock"]
+        files = [self._destination(file) for file in staged]
         self._check_files(plan, stage, files)
         backends = _backends_in(stage)
         if not backends:
@@ -166,13 +168,19 @@ class Installer:
         for file in files:
             if file.endswith(".pth") and "/" not in file and not editable:
                 raise BackendError(
-                    f"not installed: it brings {file}, which Python would run at every start; a backend has no need of it"
+                    f"not installed: it brings {file}, which Python would run at every start; a backend has no "
+                    "need of it"
                 )
-            taken = (self.environment.site / file).exists() and not file.startswith("bin/")
-            if taken and file not in own:
-                raise BackendError(
-                    f"not installed: it would overwrite {self.environment.site / file}, which is not its own"
-                )
+            target = os.path.normpath(self.environment.site / file)
+            if os.path.exists(target) and file not in own:
+                raise BackendError(f"not installed: it would overwrite {target}, which is not its own")
+
+    def _destination(self, staged: Path) -> str:
+        """Where a staged file will lie, relative to the folder of packages; scripts lie elsewhere."""
+        if staged.parts[0] != "bin":
+            return str(staged)
+        script = self.environment.scripts.joinpath(*staged.parts[1:])
+        return os.path.relpath(script, self.environment.site)
 
     @contextlib.contextmanager
     def _undoing(self) -> Iterator[None]:

@@ -94,7 +94,7 @@ class Transaction:
         with storage_errors(self._site):
             folders: set[Path] = set()
             for file in content["files"]:
-                target = self._site / file
+                target = Path(os.path.normpath(self._site / file))
                 folders.update(self._inside(target))
                 if file not in kept:
                     target.unlink(missing_ok=True)
