@@ -22,12 +22,14 @@ DISABLED: Final = "disabled"
 MENDS: Final[Mapping[str, str]] = {
     "import": "mend that line, or install what it needs",
     "exit": "move the call of sys.exit into a function: a registration module only declares",
-    "kill": "a registration module must only declare: find out by `python -X faulthandler -c 'import ...'`",
+    "kill": "a registration module must only declare; import it by hand to see why",
+    "gone": "put it back, or remove the backend: aigc plugins uninstall",
     "print": "remove the print: standard output belongs to the command",
-    "slow": "import heavy packages where they are used, not at the top; then: aigc plugins list --retry",
+    "slow": "import heavy packages where they are used, not at the top; then: aigc plugins list --retry (or "
+    "allow it more seconds: AIGC_IMPORT_LIMIT)",
     "no-hook": "mark functions with @aigc_core.hookimpl, in the module that the entry point names",
-    "unknown-hook": "rename it; docs/hooks.md lists them all",
-    "hook-argument": "give it the one argument that docs/hooks.md shows",
+    "unknown-hook": "rename it; aigc_core.hookspecs has them all",
+    "hook-argument": "give it the one argument that aigc_core.hookspecs shows",
     "hook": "mend that line",
     "no-spec": "add a ModelSpec, DatasetSpec, MetricSpec or CommandSpec",
     "duplicate": "rename one of the two",

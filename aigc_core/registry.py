@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aigc_core.backends import DISABLED, OK, Backend, Registrar, Rejected, Spec, failure
-from aigc_core.errors import AigcError, BackendError, NotFoundError, UsageError, did_you_mean
+from aigc_core.errors import (
+    AigcError,
+    BackendError,
+    DamagedFileError,
+    NotFoundError,
+    UsageError,
+    did_you_mean,
+)
 from aigc_core.specs import CommandSpec, DatasetSpec, MetricSpec, ModelSpec, SamplerSpec
 
 if TYPE_CHECKING:
@@ -36,6 +43,8 @@ class Registry:
         self.metric_backends: Final[dict[str, Backend]] = {}
         self.commands: Final[dict[str, dict[str, CommandSpec]]] = {}
         """By backend, then by name."""
+        self.remarks: Final[list[str]] = []
+        """What the user is to be told of the environment, a line each."""
         self._deaf: Final[set[str]] = set()
 
     def commit(self, registrar: Registrar) -> None:
@@ -96,7 +105,11 @@ class Registry:
             return backend.error(f"model {name!r}")
         from aigc_core.plugins.catalogue import Catalogue, install_command
 
-        entry = Catalogue.load().provider(name)
+        entry = None
+        with contextlib.suppress(
+            DamagedFileError
+        ):  # a catalogue that can't be read is not what was asked for
+            entry = Catalogue.load().provider(name)
         if entry and entry.name not in self.backends:
             return BackendError(
                 f"model {name!r} belongs to backend {entry.name!r}, which is not installed; "

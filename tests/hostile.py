@@ -139,6 +139,6 @@ FOUL = [
     Hostile("h-poses", whole("h-poses"), "bin/aigc, which is not its own",
             more={"scripts": "[console_scripts]\naigc = aigc_h_poses:main\n"}),
     Hostile("h-none", {"aigc_h_none.py": ""}, "is no backend", more={"group": ""}),
-    _simple("h-gan", good_backend("gan", "dcgan"), "aigc-gan has that name already", family="gan"),
+    _simple("h-gan", good_backend("gan", "dcgan"), "is offered by aigc-gan, which is installed", family="gan"),
 ]  # fmt: skip
 """What an install refuses before, or that would harm by being there."""

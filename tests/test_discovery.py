@@ -329,13 +329,57 @@ def test_a_trial_is_made_once_and_again_when_the_backend_changes(
     assert time.monotonic() - started < 1, "it was tried again"
     assert second.err == first.err
     (site.path / f"{module}.py").write_text(good_backend("slow", "a"))
-    assert "slow/a" not in process("models", "--json").out, "only a retry looks at it again"
-    retried = {
-        row["name"]: row["state"] for row in json.loads(process("plugins", "list", "--retry", "--json").out)
-    }
+    again = process("models", "--json", AIGC_IMPORT_LIMIT="1").out
+    assert "slow/a" not in again, "only a retry, or more patience, looks at it again"
+    listed = process("plugins", "list", "--retry", "--json", AIGC_IMPORT_LIMIT="1").out
+    retried = {row["name"]: row["state"] for row in json.loads(listed)}
     assert retried["slow"] == "ok"
     assert "slow/a" in process("models", "--json").out
     assert (home / "plugins" / "verdicts.tsv").is_file()
+
+
+def test_more_patience_looks_again_at_what_was_slow(site: Site, process: Run) -> None:
+    site.add("slow", "import time; time.sleep(1.5)\n" + good_backend("slow", "a"))
+    assert "slow/a" not in process("models", AIGC_IMPORT_LIMIT="0.5").out
+    assert "slow/a" in process("models", AIGC_IMPORT_LIMIT="60").out
+    assert "slow/a" in process("models").out
+
+
+def test_a_variable_that_names_nothing_is_remarked_upon(aigc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_DISABLE_PLUGINS", "vea")
+    registry_module.discovered.cache_clear()
+    listed = aigc("models", "--json")
+    assert "vae/conv" in listed.out
+    assert "AIGC_DISABLE_PLUGINS names no installed backend 'vea'; did you mean 'vae'?" in listed.error
+    monkeypatch.setenv("AIGC_DISABLE_PLUGINS", "")
+    monkeypatch.setenv("AIGC_PLUGINS", "gna")
+    registry_module.discovered.cache_clear()
+    assert "leave no backend in use" in aigc("models").err
+    registry_module.discovered.cache_clear()
+
+
+def test_a_newcomer_does_not_take_over_the_name_of_one_that_is_known(site: Site, aigc: Run) -> None:
+    site.add("gan", good_backend("gan", "dcgan"), distribution="aaa-gan")
+    rows = json.loads(aigc("plugins", "--json").out)
+    states = {row["distribution"]: (row["state"], row["reason"]) for row in rows if row["name"] == "gan"}
+    assert states["aigc-gan"] == ("ok", None)
+    assert "aigc plugins uninstall aaa-gan" in states["aaa-gan"][1]
+
+
+def test_a_mistake_in_the_networks_source_is_told_with_its_line(site: Site, aigc: Run) -> None:
+    code = good_backend("typo", "a").replace("aigc_core.interfaces:Generator", "typo_net:Net")
+    (site.path / "typo_net.py").write_text("x = 1\ndef broken(:\n")
+    site.add("typo", code)
+    (row,) = [row for row in json.loads(aigc("plugins", "--json").out) if row["name"] == "typo"]
+    assert row["problem"]["where"].endswith("typo_net.py:2")
+    assert row["problem"]["mend"].startswith("mend that line")
+
+
+def test_without_a_command_the_help_is_shown(aigc: Run) -> None:
+    shown = aigc()
+    assert shown.code == 2
+    assert shown.err.startswith("Usage: aigc")
+    assert len(shown.err.splitlines()) > 10
 
 
 def test_a_spoilt_record_of_trials_is_made_anew(site: Site, process: Run, home: Path) -> None:

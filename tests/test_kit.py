@@ -492,3 +492,11 @@ def test_what_comes_from_the_sources_is_not_in_the_wheel(
         importlib.import_module(name)
     assert rehearsal._imported_from(str(source), str(place)) == ["forgotten_by_the_wheel"]
     assert rehearsal._imported_from("", str(place)) == []
+
+
+def test_what_is_not_a_number_is_named_once_and_not_taken_for_chance(site: Site, tmp_path: Path) -> None:
+    network = "        pictures: Tensor = self.layers(grid)"
+    install(site, Edit("dcgan.py", network, f"{network} * float('nan')"))
+    names = ("saves", "resumes", "deterministic", "sample-independent", "neighbours", "output", "step")
+    failed = {o.name.split()[0] for o in put_to(tmp_path / "check", *names) if not o.ok}
+    assert failed == {"output", "step"}

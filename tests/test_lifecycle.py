@@ -296,7 +296,8 @@ def test_a_catalogue_of_ones_own_comes_first_and_its_wheel_must_be_what_it_says(
         (["./nowhere"], 3, "no file or folder"),
         (["{tmp}"], 2, "without a pyproject.toml"),
         (["{tmp}/notes.txt"], 2, "not a wheel"),
-        (["{tmp}/torn-1.0-py3-none-any.whl"], 4, "torn"),
+        (["{tmp}/torn-1.0-py3-none-any.whl"], 5, "not a whole wheel"),
+        (["gan==0.0.0"], 4, "aigc-gan==0.0.0"),
         (["no-such-distribution-of-aigc==9.9"], 4, "can't be installed here"),
         (["gan", "--registry", "{tmp}/none.toml"], 3, "no catalogue"),
         (["{tmp}/notes.txt", "-e"], 2, "only a folder"),
@@ -389,7 +390,7 @@ def test_the_reports_of_both_installers_are_read() -> None:
         for c in changes_of_uv(text, {"numpy": "2.4.6", "aigc-up": "0.1.0"})
     }
     assert changes == {
-        "aigc-up": ("0.1.0", "new", "aigc-up @ file:///x/up"),
+        "aigc-up": ("0.1.0", "built anew", "aigc-up @ file:///x/up"),
         "new-thing": (None, "1.0", "new-thing==1.0"),
         "numpy": ("2.4.6", "2.3.5", "numpy==2.3.5"),
     }

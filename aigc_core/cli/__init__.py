@@ -15,6 +15,9 @@ def main() -> None:
 
     try:
         code = cli.main(prog_name="aigc", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.NoSuchOption as error:
         known = [name for p in (error.ctx.command.params if error.ctx else []) for name in p.opts]
         hint = did_you_mean(error.option_name, known) or "; see --help"
@@ -25,7 +28,9 @@ def main() -> None:
         _fail("interrupted; what was kept before is unharmed", 130)
     except AigcError as error:
         if os.environ.get("AIGC_DEBUG"):
-            raise
+            import traceback
+
+            traceback.print_exc()
         _fail(_line(str(error)), error.exit_code)
     except BrokenPipeError:  # `aigc models list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from aigc_core.cli.common import json_option, print_json, program
+from aigc_core.cli.common import json_option, plural, print_json, program
 
 FAMILIES: Final = ("image", "text", "audio")
 DIARY: Final = "AIGC_CHECK_DIARY"
@@ -101,7 +101,7 @@ def _check(name: str, only: tuple[str, ...], as_json: bool, diary: str) -> None:
     with tempfile.TemporaryDirectory(prefix="aigc-check-") as folder:
         todo = cases(name, Path(folder), only=only)
         if not as_json:
-            click.echo(f"{len(todo)} checks of backend {name!r}")
+            click.echo(f"{plural(len(todo), 'check')} of backend {name!r}")
         with Progress(False if as_json else None).bar(len(todo), name, "check") as bar:
             for case in todo:
                 Path(diary).write_text(case.name, encoding="utf-8")
@@ -120,8 +120,8 @@ def _check(name: str, only: tuple[str, ...], as_json: bool, diary: str) -> None:
         print_json(rows)
     else:
         seconds = time.perf_counter() - started
-        passed = f"all {len(results)} checks passed"
-        verdict = f"{len(failed)} of {len(results)} checks failed" if failed else passed
+        passed = f"all {plural(len(results), 'check')} passed"
+        verdict = f"{len(failed)} of {plural(len(results), 'check')} failed" if failed else passed
         click.secho(f"{verdict}, in {seconds:.0f} s", fg="red" if failed else "green")
     if failed:
         raise SystemExit(4)

@@ -24,6 +24,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def open_registry() -> Registry:
     """The registry; backends that can't be used are named on stderr, a line each."""
     registry = default()
+    for remark in registry.remarks:
+        note(remark)
     for backend in registry.broken():
         line = f"backend {backend.name!r} ({backend.distribution} {backend.version}) is {backend.state}: {backend.reason}"
         click.echo(click.style(f"aigc: {line}", fg="yellow"), err=True)
@@ -137,6 +139,11 @@ class DataName(_Type):
 def note(text: str) -> None:
     """A remark on stderr."""
     click.echo(f"aigc: {text}", err=True)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 check`, `2 checks`"""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def program() -> str:

@@ -74,24 +74,32 @@ def upgrade(backends: tuple[str, ...], registries: tuple[str, ...], **flags: boo
     from aigc_core.plugins.catalogue import load_files
     from aigc_core.plugins.environment import Environment
     from aigc_core.plugins.ledger import Ledger
-    from aigc_core.plugins.targets import find_target
+    from aigc_core.plugins.targets import Target, find_target
 
     catalogue = load_files(registries)
     ledger = Ledger(Environment.detect().prefix).entries()
-    targets = []
+    targets: list[Target] = []
+    gone: list[str] = []
     for name in backends or sorted(n for n, entry in ledger.items() if not entry.removed):
         distribution = _distribution(name)
         entry = ledger.get(distribution)
-        if entry and entry.source != "index":
-            targets.append(find_target(entry.requirement, catalogue, editable=entry.editable))
-        else:
-            listed = catalogue.find(distribution)
-            targets.append(find_target(distribution, catalogue) if listed else _newest(distribution))
-    if not targets:
+        wanted = entry.requirement if entry and entry.source != "index" else distribution
+        try:
+            if wanted == distribution and catalogue.find(distribution) is None:
+                targets.append(Target(distribution, "index", distribution))
+            else:
+                targets.append(find_target(wanted, catalogue, editable=bool(entry and entry.editable)))
+        except (NotFoundError, UsageError) as error:
+            gone.append(distribution)
+            note(f"{distribution} can't be upgraded: {error}")
+    if not targets and not gone:
         raise NotFoundError(
             "nothing was installed by aigc here; name the backends to upgrade: aigc plugins list"
         )
-    _install(targets, upgrade=True, **flags)
+    if targets:
+        _install(targets, upgrade=True, **flags)
+    if gone:
+        raise NotFoundError(f"not upgraded: {', '.join(gone)}; install them from where they are now")
 
 
 @click.command()
@@ -108,7 +116,7 @@ def restore(**flags: bool) -> None:
     entries = Ledger(environment.prefix).entries()
     lost = [entry for name, entry in entries.items() if name not in there and not entry.removed]
     if not lost:
-        note("nothing is lost" if entries else "nothing was installed by aigc here")
+        _nothing("nothing is lost" if entries else "nothing was installed by aigc here", flags["as_json"])
         return
     catalogue = Catalogue.load()
     targets, gone = [], []
@@ -128,44 +136,68 @@ def restore(**flags: bool) -> None:
 
 
 @click.command()
-@click.argument("backend", metavar="NAME")
+@click.argument("backends", metavar="NAME...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Show the command, and stop.")
+@click.option("--dry-run", is_flag=True, help="Show the commands, and stop.")
 @click.option(
     "--break-system-packages", is_flag=True, help="Change a Python that the operating system manages."
 )
-def uninstall(backend: str, yes: bool, dry_run: bool, break_system_packages: bool) -> None:
-    """Remove a backend from the environment that aigc runs in. Weights remain, and say what they need."""
-    from aigc_core.plugins.entrypoints import entry_points
+@json_option
+def uninstall(
+    backends: tuple[str, ...], yes: bool, dry_run: bool, break_system_packages: bool, as_json: bool
+) -> None:
+    """Remove backends from the environment that aigc runs in. Weights remain, and say what they need."""
     from aigc_core.plugins.environment import Environment
-    from aigc_core.weights.store import Store
 
-    distribution = _distribution(backend)
     environment = Environment.detect()
-    if distribution not in environment.installed():
-        raise NotFoundError(
-            f"{distribution} is not installed in {environment.prefix}; see: aigc plugins list"
-        )
+    distributions = list(dict.fromkeys(_distribution(name) for name in backends))
+    for distribution in distributions:
+        if distribution not in environment.installed():
+            raise NotFoundError(
+                f"{distribution} is not installed in {environment.prefix}; see: aigc plugins list"
+            )
     if dry_run:
-        click.echo(shlex.join(environment.uninstall(distribution)))
+        for distribution in distributions:
+            click.echo(shlex.join(environment.uninstall(distribution)))
         return
     environment.check_changeable(break_system_packages)
-    needing = [str(version) for version in Store() if _made_by(version, distribution)]
+    rows = [_removal(distribution, environment) for distribution in distributions]
+    needing = [weights for row in rows for weights in row["weights"]]
     if needing and not yes and sys.stdin.isatty():
-        click.confirm(f"weights need it ({', '.join(needing[:5])}); remove it?", abort=True)
+        names = ", ".join(distributions)
+        click.confirm(f"weights need it ({', '.join(needing[:5])}); remove {names}?", abort=True)
     installer = _installer(environment)
-    from aigc_core.plugins.recovery import how_to_install
-
-    family = next((p.name for p in entry_points() if p.distribution == distribution), backend)
-    back = how_to_install(family, distribution, environment.installed()[distribution])
     with installer.transaction.alone() as undone:
         _tell_undone(undone)
-        installer.uninstall(distribution)
-    click.echo(f"removed {distribution}")
-    if needing:
-        shown = ", ".join(needing[:5]) + (", ..." if len(needing) > 5 else "")
-        click.echo(f"  remain  weights that need it: {shown}")
-    click.echo(f"  back    {back}")
+        for row in rows:
+            installer.uninstall(row["distribution"])
+            if not as_json:
+                click.echo(f"removed {row['distribution']}")
+                if row["weights"]:
+                    more = ", ..." if len(row["weights"]) > 5 else ""
+                    click.echo(f"  remain  weights that need it: {', '.join(row['weights'][:5])}{more}")
+                click.echo(f"  back    {row['back']}")
+    if as_json:
+        print_json(rows)
+
+
+def _removal(distribution: str, environment: Any) -> dict[str, Any]:
+    """What a removal leaves behind, and what undoes it."""
+    from aigc_core.plugins.entrypoints import entry_points
+    from aigc_core.plugins.recovery import how_to_install
+    from aigc_core.weights.store import Store
+
+    point = next(p for p in entry_points() if p.distribution == distribution)
+    back = how_to_install(point.name, distribution, environment.installed()[distribution], point.info)
+    weights = [str(version) for version in Store() if _made_by(version, distribution)]
+    return {"distribution": distribution, "weights": weights, "back": back}
+
+
+def _nothing(text: str, as_json: bool) -> None:
+    """Says that there was nothing to do."""
+    if as_json:
+        print_json({"installed": [], "changes": []})
+    note(text)
 
 
 def _made_by(version: Any, distribution: str) -> bool:
@@ -193,12 +225,6 @@ def _distribution(name: str) -> str:
         )
     hint = did_you_mean(name, [p.name for p in points]) or "; see: aigc plugins list"
     raise NotFoundError(f"no backend {name!r} is installed{hint}")
-
-
-def _newest(distribution: str) -> Target:
-    from aigc_core.plugins.targets import Target
-
-    return Target(distribution, "index", distribution)
 
 
 def _installer(environment: Any) -> Installer:
@@ -237,7 +263,7 @@ def _install(
         note(f"resolving, for {environment.kind} ({environment.prefix})")
         plan = installer.plan(targets, upgrade=upgrade)
         if not plan.changes:
-            note("nothing to do: it is there already, as new as it can be")
+            _nothing("nothing to do: it is there already, as new as it can be", as_json)
             return
         broken = [backend.name for backend in discovered().broken()]
 

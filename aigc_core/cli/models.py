@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from aigc_core.backends import DISABLED
 from aigc_core.cli.common import ModelId, fields, json_option, note, open_registry, print_json, table
 from aigc_core.cli.groups import LazyGroup
 from aigc_core.registry import Model, Registry, as_json, visible
@@ -24,7 +25,7 @@ def models() -> None:
 @click.option("--all", "every", is_flag=True, help="Also models of known backends that are not installed.")
 @json_option
 def list_(modality: str | None, can: tuple[str, ...], every: bool, as_json: bool) -> None:
-    """List the models of the installed backends. Imports none of them."""
+    """List the models of the installed backends. Imports their registration modules alone."""
     registry = open_registry()
     rows = [row for row in _rows(registry, every) if modality in (None, row["modality"])]
     rows = [row for row in rows if all(_can(row, what) for what in can)]
@@ -35,6 +36,9 @@ def list_(modality: str | None, can: tuple[str, ...], every: bool, as_json: bool
         from aigc_core.plugins.catalogue import Catalogue, install_command
 
         command = install_command(*Catalogue.load().entries.values())
+        if any(backend.state == DISABLED for backend in registry.backends.values()):
+            note("AIGC_PLUGINS and AIGC_DISABLE_PLUGINS leave no backend in use, so there are no models")
+            return
         state = "no backend that works" if registry.backends else "no backend"
         note(f"{state} is installed, so there are no models; install the known ones: {command}")
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aigc_core.backends import OK
-from aigc_core.cli.common import json_option, note, print_json, table
+from aigc_core.cli.common import json_option, note, plural, print_json, table
 from aigc_core.cli.groups import LazyGroup
 from aigc_core.registry import Registry, discovered
 
@@ -40,16 +40,20 @@ def plugins() -> None:
 @json_option
 def list_(timings: bool, retry: bool, as_json: bool) -> None:
     """List the installed backends with their state, and what is wrong with them."""
-    from aigc_core.plugins.recovery import recover
+    from aigc_core.plugins.recovery import lost, recover
 
     for undone in recover():
         note(f"an install or removal of {undone} had been killed half-way; it is undone now")
+    if names := lost():
+        note(f"{', '.join(names)} was installed here and is gone; bring it back: aigc plugins restore")
     if retry:
         from aigc_core.plugins.discovery import discover
 
         registry = discover(retry=True)
     else:
         registry = discovered()
+    for remark in registry.remarks:
+        note(remark)
     backends = [*registry.backends.values(), *registry.shadowed]
     rows = [_row(b, registry) for b in backends]
     if timings:
@@ -178,6 +182,7 @@ def doctor(as_json: bool) -> None:
         if not problems:
             registry = discovered()
             used = sum(b.state == OK for b in registry.backends.values())
-            click.echo(f"{used} backends, {len(registry.models)} models: all is well")
+            click.echo(f"{plural(used, 'backend')}, {plural(len(registry.models), 'model')}: all is well")
+            click.echo("to put the models of one to the test: aigc plugins check NAME")
     if problems:
         raise SystemExit(4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 
 import click
@@ -57,8 +59,9 @@ def sample(
     from aigc_core.progress import Progress
     from aigc_core.sampling.draw import sample as draw
 
-    draw(
-        path, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
-        block=block, out=out, registry=registry, progress=Progress(False if quiet else None),
-    )  # fmt: skip
+    with contextlib.redirect_stdout(sys.stderr):  # a backend's prints are not the command's output
+        draw(
+            path, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
+            block=block, out=out, registry=registry, progress=Progress(False if quiet else None),
+        )  # fmt: skip
     click.echo(out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +107,8 @@ def train(
     if dry_run:
         _show_plan(plan(model, data, **common), as_json)
         return
-    done = train_(model, data, again=again, checkpoint_every=checkpoint_every, **common)
+    with contextlib.redirect_stdout(sys.stderr):  # what a backend prints must not spoil --json
+        done = train_(model, data, again=again, checkpoint_every=checkpoint_every, **common)
     for item in done.skipped[:10]:
         note(f"skipped {item}")
     if done.skipped:

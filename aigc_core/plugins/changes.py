@@ -49,7 +49,8 @@ def changes_of_uv(text: str, before: Mapping[str, str]) -> list[Change]:
     for sign, name, rest in re.findall(r"^ ([+~-]) ([\w.-]+)(.*)$", text, re.MULTILINE):
         if sign != "-":
             version = rest.partition("==")[2].split(" ")[0]
-            after[normalise(name)] = (version or "new", f"{name}=={version}" if version else f"{name}{rest}")
+            local = "built anew" if normalise(name) in before else "new"
+            after[normalise(name)] = (version or local, f"{name}=={version}" if version else f"{name}{rest}")
         else:
             after.setdefault(normalise(name), ("", ""))
     return [Change(n, before.get(n), version or None, pin) for n, (version, pin) in sorted(after.items())]

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -25,9 +26,12 @@ from aigc_core.backends import (
 )
 from aigc_core.errors import did_you_mean
 from aigc_core.plugins.entrypoints import EntryPoint, entry_points
+from aigc_core.plugins.origin import origin
 from aigc_core.plugins.quarantine import judge
 from aigc_core.registry import Registry
 from aigc_core.specs import API_VERSION
+
+VARIABLES = ("AIGC_PLUGINS", "AIGC_DISABLE_PLUGINS")
 
 REGISTER_HOOKS = (
     "aigc_register_models",
@@ -79,13 +83,18 @@ def _survey() -> tuple[Registry, dict[EntryPoint, Backend]]:
 
     selected = _selection()
     candidates: dict[EntryPoint, Backend] = {}
-    points = sorted(entry_points(), key=lambda point: point.api != API_VERSION)  # what works comes first
+    points = sorted(
+        _by_right(entry_points()), key=lambda point: point.api != API_VERSION
+    )  # what works, first
+    registry.remarks.extend(_unknown_names(points))
     for point in points:
         backend = Backend(point.name, point.distribution, point.version, point.value, point.api, point.info)
         if point.name in registry.backends:
             first = registry.backends[point.name]
             if point.distribution != first.distribution:  # otherwise it serves several APIs
-                backend.reject(BROKEN, Problem("taken", f"{first.distribution} has that name already"))
+                mend = f"uninstall one of the two, as by: aigc plugins uninstall {point.distribution}"
+                taken = Problem("taken", f"{first.distribution} has that name already", mend=mend)
+                backend.reject(BROKEN, taken)
                 registry.shadowed.append(backend)
             continue
         registry.backends[point.name] = backend
@@ -98,18 +107,48 @@ def _survey() -> tuple[Registry, dict[EntryPoint, Backend]]:
     return registry, candidates
 
 
+def _by_right(points: list[EntryPoint]) -> list[EntryPoint]:
+    """Entry points by name; of several distributions with one name, the one that aigc installed or the catalogue
+    lists comes first, so that a newcomer does not take over."""
+    names = [point.name for point in points]
+    if len(set(names)) == len(names):
+        return points
+    from aigc_core.errors import AigcError
+    from aigc_core.plugins.catalogue import Catalogue
+    from aigc_core.plugins.ledger import Ledger
+
+    rightful: set[str] = set()
+    with contextlib.suppress(AigcError):
+        rightful |= {name for name, entry in Ledger(Path(sys.prefix)).entries().items() if not entry.removed}
+    with contextlib.suppress(AigcError):
+        rightful |= {entry.distribution for entry in Catalogue.load().entries.values()}
+    return sorted(points, key=lambda p: (p.name, p.distribution not in rightful, p.distribution))
+
+
+def _unknown_names(points: list[EntryPoint]) -> list[str]:
+    """What is wrong with the user's environment variables, a line each."""
+    known = sorted({name for point in points for name in (point.name, point.distribution)})
+    return [
+        f"{variable} names no installed backend {name!r}{did_you_mean(name, known)}"
+        for variable in VARIABLES
+        for name in _listed(variable)
+        if name not in known
+    ]
+
+
+def _listed(variable: str) -> list[str]:
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+
+
 def _selection() -> Callable[[EntryPoint], str]:
     """Tells why the user's environment variables turn an entry point off; an empty string if they don't."""
-    only, without = (
-        {name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()}
-        for variable in ("AIGC_PLUGINS", "AIGC_DISABLE_PLUGINS")
-    )
+    only, without = (set(_listed(variable)) for variable in VARIABLES)
 
     def reason(point: EntryPoint) -> str:
         names = {point.name, point.distribution}
         if names & without:
-            return "AIGC_DISABLE_PLUGINS turns it off"
-        return "" if not only or names & only else "AIGC_PLUGINS does not name it"
+            return "AIGC_DISABLE_PLUGINS turns it off; take it out of there"
+        return "" if not only or names & only else "AIGC_PLUGINS does not name it; add it there"
 
     return reason
 
@@ -163,6 +202,10 @@ def _take(
     return registrar, dict(sorted(hooks.items()))
 
 
+def _module(backend: Backend) -> str:
+    return backend.module.partition(":")[0]
+
+
 def _defined_at(plugin: Any, name: str) -> str:
     """The `file:line` of a function of a plugin."""
     code = getattr(getattr(plugin, name, None), "__code__", None)
@@ -181,4 +224,9 @@ def _rejected(kind: str, backend: Backend) -> Any:
         raise Rejected("exit", text, place(error, backend.package)) from error
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, ModuleNotFoundError) and error.name in (backend.package, _module(backend)):
+            text = (
+                f"No module named {error.name!r}, which its entry point names (from {origin(backend.info)})"
+            )
+            raise Rejected("gone", text) from error
         raise Rejected(kind, text, place(error, backend.package)) from error

@@ -134,6 +134,6 @@ def reason_of(done: subprocess.CompletedProcess[str]) -> str:
         "Collecting",
     )
     told = " ".join(line for line in lines if line and not line.startswith(skip))
-    for word in ("error: ", "ERROR: ", "No solution found when resolving dependencies: "):
+    for word in ("error: ", "ERROR: ", "cause: ", "No solution found when resolving dependencies: "):
         told = told.replace(word, "")
     return (told if len(told) <= 500 else f"{told[:240]} ... {told[-250:]}") or f"exit code {done.returncode}"

@@ -14,7 +14,7 @@ from typing import Final
 
 from aigc_core.errors import BackendError, UsageError
 from aigc_core.plugins.changes import PROTECTED, Change, Plan, changes_of_pip, changes_of_uv
-from aigc_core.plugins.entrypoints import points_in
+from aigc_core.plugins.entrypoints import entry_points, points_in
 from aigc_core.plugins.environment import Environment, reason_of, run
 from aigc_core.plugins.ledger import Installed, Ledger
 from aigc_core.plugins.targets import Target
@@ -156,8 +156,16 @@ class Installer:
         if not backends:
             raise BackendError(
                 f"{', '.join(t.requirement for t in plan.targets)} is no backend: no entry point in a group "
-                "`aigc.v1` (docs/hooks.md)"
+                "`aigc.v1`"
             )
+        taken = {p.name: p.distribution for p in entry_points()}
+        for point in points_in(str(stage)):
+            other = taken.get(point.name, point.distribution)
+            if other != point.distribution:
+                raise BackendError(
+                    f"not installed: backend {point.name!r} is offered by {other}, which is installed; remove that "
+                    f"first (aigc plugins uninstall {other}), or rename this one"
+                )
         return files, backends
 
     def _check_files(self, plan: Plan, stage: Path, files: Iterable[str]) -> None:

@@ -162,7 +162,11 @@ def _check_specs(registrar: Registrar) -> None:
     for spec, where in registrar.staged:
         name = spec.id if isinstance(spec, ModelSpec) else spec.name
         for path in dotted_paths(spec):
-            if reason := missing_name(path):
+            try:
+                reason = missing_name(path)
+            except SyntaxError as error:
+                raise Rejected("import", f"{name!r}: SyntaxError: {error.msg}", place(error)) from error
+            if reason:
                 raise Rejected("no-class", f"{name!r}: {reason}", where)
         if isinstance(spec, ModelSpec):
             model = Model(spec, registrar.backend)

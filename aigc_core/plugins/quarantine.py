@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aigc_core._version import __version__
-from aigc_core.backends import OK, Problem
+from aigc_core.backends import OK, SLOW, Problem
 from aigc_core.home import home
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def judge(points: Iterable[EntryPoint], *, retry: bool = False) -> Mapping[Entry
     found: dict[EntryPoint, Verdict] = {}
     for point, stamp in stamps.items():
         entry = known.get((point.info, point.name, stamp))
-        if entry and (entry.state == OK or not retry):
+        waited_enough = entry is not None and (entry.state != SLOW or entry.seconds >= limit())
+        if entry and waited_enough and (entry.state == OK or not retry):
             found[point] = entry
     unknown = [point for point in stamps if point not in found]
     if unknown:

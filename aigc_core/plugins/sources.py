@@ -61,7 +61,7 @@ def missing_name(path: str) -> str | None:
     """Why `package.module:attribute` cannot be there, or None if it is, or may be.
 
     The module's source is searched for a definition of the name at its top level; modules without source,
-    with a `__getattr__` or a star import may hold any name.
+    with a `__getattr__` or a star import may hold any name. Raises SyntaxError where the source has one.
     """
     module, colon, attribute = path.partition(":")
     if not colon or not module or not attribute:
@@ -75,8 +75,8 @@ def missing_name(path: str) -> str | None:
     try:
         with open(file, "rb") as source:
             tree = ast.parse(source.read(), file)
-    except SyntaxError as error:
-        return f"{path}: SyntaxError: {error.msg} ({file}:{error.lineno})"
+    except SyntaxError:
+        raise
     except (OSError, ValueError) as error:
         return f"{path}: {error}"
     names = set(_defined(tree.body))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,21 +44,29 @@ def find_target(text: str, catalogue: Catalogue, *, editable: bool = False) -> T
     if entry is not None and not (path.is_dir() and ("/" in text or "\\" in text)):
         return replace(_of_entry(entry), editable=editable)
     if path.is_dir():
+        if "/" not in text and "\\" not in text:
+            raise UsageError(f"{text} is a folder here, and no known backend; to install it say ./{text}")
         if not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
             raise UsageError(f"{text}: a folder without a pyproject.toml is no package")
         return Target(str(path.resolve()), "path", _project_name(path), editable)
+    if not path.exists() and "://" not in text and ("/" in text or text.endswith(".whl")):
+        raise NotFoundError(f"no file or folder {text!r}")
     if editable:
         raise UsageError(f"{text}: only a folder can be installed with --editable")
     if path.is_file():
-        if path.suffix != ".whl":
-            raise UsageError(f"{text}: not a wheel (.whl) and not a folder")
+        if not re.fullmatch(r"[^-]+(-[^-]+){4,5}\.whl", path.name):
+            raise UsageError(f"{text}: not a wheel (NAME-VERSION-py3-none-any.whl) and not a folder")
+        if not zipfile.is_zipfile(path):
+            raise DamagedFileError(f"{text}: not a whole wheel: truncated, or no zip at all; fetch it again")
         return Target(str(path.resolve()), "wheel", normalise(path.name.partition("-")[0]))
     if "://" in text:
         return Target(text, "git" if "git+" in text else "wheel")
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?\s*(==|>=|~=)\s*[\w.*+!-]+", text):
-        return Target(text, "index", normalise(re.split(r"[\[=~> ]", text)[0]))
-    if text.endswith(".whl") or "/" in text:
-        raise NotFoundError(f"no file or folder {text!r}")
+        name = re.split(r"[\[=~> ]", text)[0]
+        if name in catalogue.entries:  # a backend's name, not that of some stranger's distribution
+            text = text.replace(name, catalogue.entries[name].distribution, 1)
+            name = catalogue.entries[name].distribution
+        return Target(text, "index", normalise(name))
     hint = did_you_mean(text, list(catalogue.entries)) or "; see: aigc plugins search"
     raise NotFoundError(
         f"no backend {text!r} in the catalogue{hint} (a distribution that no catalogue lists is given with its "

@@ -15,7 +15,7 @@ import torch
 from aigc_core.backends import Backend
 from aigc_core.errors import InterruptedRun
 from aigc_core.registry import Registry
-from aigc_core.testing.kit import Failed, check, doing, require
+from aigc_core.testing.kit import Failed, check, doing, require, same
 from aigc_core.testing.subject import Bench
 from aigc_core.weights.file import encode, load
 
@@ -97,7 +97,7 @@ def _first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     for name in sorted({*a, *b}):
         x, y = a.get(name), b.get(name)
         both = isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor)
-        if not (torch.equal(x, y) if both and x is not None and y is not None else x == y):
+        if not (same(x, y) if both and x is not None and y is not None else x == y):
             return name
     return ""
 
@@ -126,7 +126,7 @@ def saves(bench: Bench, model_id: str) -> None:
         told = (
             f"loaded again, sampler {sampler} gives other samples: something that they depend on is not in "
         )
-        require(torch.equal(a, b), f"{told}the file (a plain attribute, or a buffer that is not persistent)")
+        require(same(a, b), f"{told}the file (a plain attribute, or a buffer that is not persistent)")
 
 
 @check("cancels", "trainer")

@@ -16,7 +16,7 @@ from aigc_core.backends import failure
 from aigc_core.interfaces import Block, Generator, Sampler
 from aigc_core.modality import modality
 from aigc_core.registry import Model
-from aigc_core.testing.kit import Failed, check, require
+from aigc_core.testing.kit import Failed, check, require, same
 from aigc_core.testing.subject import Bench
 
 if TYPE_CHECKING:
@@ -61,11 +61,9 @@ def sample_independent(bench: Bench, model_id: str, sampler: str) -> None:
         block = bench.model(model_id).sampler_spec(sampler)[1].block
         first = draw(0, 1)
         second = draw(block, 2)
-        require(torch.equal(draw(0, 3), first), "the same block comes out otherwise the second time: draw from the block alone, "
+        require(same(draw(0, 3), first), "the same block comes out otherwise the second time: draw from the block alone, "
                 "not from torch's or numpy's random state")  # fmt: skip
-        require(
-            torch.equal(draw(block, 4), second), "a block depends on what was drawn before it; keep no state"
-        )
+        require(same(draw(block, 4), second), "a block depends on what was drawn before it; keep no state")
         if not bench.model(model_id).sampler_spec(sampler)[1].needs:
             require(not torch.equal(draw(0, 1, seed=4), first), "another seed gives the same samples")
             require(not torch.equal(first, second), "all blocks are the same")
@@ -86,8 +84,9 @@ def neighbours(bench: Bench, model_id: str, sampler: str) -> None:
     fewer = torch.cat(
         [bench.draw(model_id, sampler, generator, start=i, size=2) for i in range(0, count, 2)]
     )[:count].float()
-    same = torch.isclose(many, fewer, rtol=1e-3, atol=1e-3 * (generator.output.high - generator.output.low))
-    share = float(same.float().mean())
+    room = 1e-3 * (generator.output.high - generator.output.low)
+    close = torch.isclose(many, fewer, rtol=1e-3, atol=room, equal_nan=True)
+    share = float(close.float().mean())
     need = (
         0.9 if generator.output.modality == "text" else 0.999
     )  # one token that rounding tips changes the rest
@@ -105,15 +104,13 @@ def leaves_no_trace(bench: Bench, model_id: str, sampler: str) -> None:
     numpy_state = np.random.get_state()[1].tobytes()  # type: ignore[index]
     python_state = random.getstate()
     bench.draw(model_id, sampler, generator)
-    changed = [
-        name for name, tensor in generator.state_dict().items() if not torch.equal(tensor, before[name])
-    ]
+    changed = [name for name, tensor in generator.state_dict().items() if not same(tensor, before[name])]
     advice = "leave it in evaluation mode, and write to none of its tensors"
     require(not changed, f"sampling changes {', '.join(changed[:3])} of the generator; {advice}")
     require(generator.training is mode, f"sampling leaves the generator in another mode; {advice}")
     streams = torch.equal(stream, torch.get_rng_state()) and python_state == random.getstate()
-    same = streams and numpy_state == np.random.get_state()[1].tobytes()  # type: ignore[index]
-    require(same, "sampling draws from torch's, numpy's or Python's random state; draw from the block")
+    untouched = streams and numpy_state == np.random.get_state()[1].tobytes()  # type: ignore[index]
+    require(untouched, "sampling draws from torch's, numpy's or Python's random state; draw from the block")
     after = _settings()
     other = [name for name, value in settings.items() if after[name] != value]
     require(not other, f"sampling changes {', '.join(other)} for the whole process")
