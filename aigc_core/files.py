@@ -65,7 +65,7 @@ def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                os.fchmod(handle, 0o666 & ~_umask())
+                os.fchmod(handle, 0o666 & ~umask())
                 yield file, temporary
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -104,7 +104,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permission bits that this process takes from new files."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -77,10 +77,12 @@ def upgrade(backends: tuple[str, ...], registries: tuple[str, ...], **flags: boo
     from aigc_core.plugins.targets import Target, find_target
 
     catalogue = load_files(registries)
-    ledger = Ledger(Environment.detect().prefix).entries()
+    environment = Environment.detect()
+    ledger = Ledger(environment.prefix).entries()
     targets: list[Target] = []
     gone: list[str] = []
-    for name in backends or sorted(n for n, entry in ledger.items() if not entry.removed):
+    there = environment.installed()
+    for name in backends or sorted(n for n, entry in ledger.items() if n in there and not entry.removed):
         distribution = _distribution(name)
         entry = ledger.get(distribution)
         wanted = entry.requirement if entry and entry.source != "index" else distribution

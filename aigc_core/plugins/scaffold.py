@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keyword
-import os
 import re
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from aigc_core.errors import UsageError
-from aigc_core.files import storage_errors
+from aigc_core.files import storage_errors, umask
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -40,7 +39,7 @@ def write(name: str, family: str, folder: Path) -> list[Path]:
                         text = rename(source.read_text(encoding="utf-8"), name)
                         (draft / target).write_text(text, encoding="utf-8")
                         written.append(target)
-            draft.chmod(0o777 & ~_umask())
+            draft.chmod(0o777 & ~umask())
             if folder.is_dir():
                 folder.rmdir()
             draft.rename(folder)
@@ -75,9 +74,3 @@ def _check_name(name: str) -> None:
     taken |= {entry.name: entry.distribution for entry in Catalogue.load().entries.values()}
     if name in taken:
         raise UsageError(f"there is a backend {name!r} already ({taken[name]}); choose another name")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
