@@ -26,7 +26,6 @@ from aigc_core.backends import (
 )
 from aigc_core.errors import did_you_mean
 from aigc_core.plugins.entrypoints import EntryPoint, entry_points
-from aigc_core.plugins.origin import origin
 from aigc_core.plugins.quarantine import judge
 from aigc_core.registry import Registry
 from aigc_core.specs import API_VERSION
@@ -225,6 +224,8 @@ def _rejected(kind: str, backend: Backend) -> Any:
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         if isinstance(error, ModuleNotFoundError) and error.name in (backend.package, _module(backend)):
+            from aigc_core.plugins.origin import origin  # not on the way of every listing
+
             text = (
                 f"No module named {error.name!r}, which its entry point names (from {origin(backend.info)})"
             )
