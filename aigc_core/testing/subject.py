@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,6 @@ class Bench:
     registry: Registry
     backend: Backend
     folder: Path
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def models(self) -> list[str]:
