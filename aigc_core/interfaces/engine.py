@@ -63,5 +63,14 @@ class Engine(Protocol):
         initialisation is forgotten."""
 
     def randn(self, *shape: int) -> Tensor:
-        """Standard normal values [N, ...] on the device. N is the size of the batch: each item's values
-        depend on (seed, step, its place in the whole batch) alone, not on how many processes share it."""
+        """Standard normal values [N, ...] on the device. N is the size of the batch, or k times that for k
+        passes one after the other: each item's values depend on (seed, step, its place in the whole batch)
+        alone, not on how many processes share it."""
+
+    def dropout(self, p: float) -> nn.Module:
+        """A dropout layer for inputs [N, ...], whose masks depend on what `randn` depends on. torch's own
+        depends on how many processes share a batch."""
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a statistic of the batch over all processes, for a loss that is no mean over items. Its
+        gradient is the one of this process's part."""

@@ -43,6 +43,11 @@ class Trainer(ABC, Generic[G, T]):
         from (seed, step) before each step.
         """
 
+    def samples(self) -> Tensor | None:
+        """What the generator made in the last step, [N, *shape] in the output's range, detached; None for a
+        trainer that makes nothing while it trains. When all of them come out alike, training has collapsed."""
+        return None
+
     def result(self) -> Generator[Any]:
         """The generator to keep: by default the one that is trained, often its moving average."""
         return self.generator

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate.accelerator import Accelerator
+from torch import nn
 
 from aigc_core.seeds import derive
 from aigc_core.training.average import ExponentialAverage
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from aigc_core.interfaces import Average, Generator
 
@@ -74,3 +75,23 @@ class AccelerateEngine:
 
     def randn(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self._stream, device=self.device)
+
+    def dropout(self, p: float) -> nn.Module:
+        return _Dropout(p, self._stream)
+
+    def mean(self, value: Tensor) -> Tensor:
+        return value
+
+
+class _Dropout(nn.Module):
+    """Zeroes values with probability p while training, and scales the others by 1 / (1 - p)."""
+
+    def __init__(self, p: float, stream: torch.Generator) -> None:
+        super().__init__()
+        self.p, self._stream = p, stream
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        mask = torch.empty_like(x).bernoulli_(1 - self.p, generator=self._stream)
+        return x * mask.div_(1 - self.p)
