@@ -60,6 +60,12 @@ class InterruptedRun(AigcError):
     exit_code = 130
 
 
+class TerminatedRun(InterruptedRun):
+    """A scheduler stopped a job (SIGTERM); the message says what was kept."""
+
+    exit_code = 143
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """Returns `; did you mean 'x'?` for the nearest known word, or an empty string."""
     from difflib import get_close_matches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -61,16 +61,25 @@ class Batches:
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1."""
+        return (parts[0] for parts in self.shares(start, stop, [slice(0, self.batch_size)]))
+
+    def shares(self, start: int, stop: int, rows: Sequence[slice]) -> Iterator[list[Batch]]:
+        """Of the batches of steps start .. stop - 1, some rows, in parts."""
+
+        def share(step: int) -> list[Batch]:
+            index = self.indices(step)
+            return [self.batch(index[part]) for part in rows]
+
         if self.dataset.in_memory:
             for step in range(start, stop):
-                yield self.batch(self.indices(step))
+                yield share(step)
             return
         with ThreadPoolExecutor(1, "aigc-data") as pool:
-            waiting: list[Future[Batch]] = []
+            waiting: list[Future[list[Batch]]] = []
             try:
                 for step in range(start, stop):
                     while len(waiting) < self.AHEAD and step + len(waiting) < stop:
-                        waiting.append(pool.submit(self.batch, self.indices(step + len(waiting))))
+                        waiting.append(pool.submit(share, step + len(waiting)))
                     yield waiting.pop(0).result()
             finally:
                 for future in waiting:

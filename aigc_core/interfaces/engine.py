@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class Average(Protocol):
     """An exponential moving average of a generator's tensors (Karras et al. 2024, section 3.1)."""
 
-    generator: Generator  # type: ignore[type-arg]
-    """The averaged copy, in evaluation mode, on the engine's device."""
+    @property
+    def generator(self) -> Generator:  # type: ignore[type-arg]
+        """The averaged copy, in evaluation mode, on the engine's device."""
 
     def update(self) -> None:
         """Moves the average towards the generator; call it once after each of its optimizer's steps."""
@@ -47,7 +48,11 @@ class Engine(Protocol):
         """How many steps the run has, for schedules."""
 
     def prepare(self, module: _M) -> _M:
-        """A network moved to the device and wrapped for distribution; call the result in `step`."""
+        """A network moved to the device and wrapped for distribution; call the result in `step`, once before
+        each backward that gives its parameters gradients."""
+
+    def unwrap(self, module: nn.Module) -> nn.Module:
+        """The network that `prepare` was given: call that one where its parameters get no gradients."""
 
     def optimizer(self, optimizer: _O) -> _O:
         """An optimizer prepared likewise; make it from the parameters of prepared networks."""

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from torch import nn
+
 from aigc_core.interfaces.batch import Batch
 from aigc_core.interfaces.engine import Engine
 from aigc_core.interfaces.generator import Generator
@@ -62,8 +64,14 @@ class Trainer(ABC, Generic[G, T]):
             part.load_state_dict(state[name])
 
     def _stateful(self) -> dict[str, Any]:
-        return {
-            name: part
-            for name, part in sorted(vars(self).items())
-            if name != "engine" and hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
-        }
+        """By name; what several attributes share, or what is a wrapped form of another, once."""
+        found: dict[str, Any] = {}
+        seen: set[int] = set()
+        for name, part in sorted(vars(self).items()):
+            if isinstance(part, nn.Module):
+                part = self.engine.unwrap(part)
+            stateful = hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+            if name != "engine" and stateful and id(part) not in seen:
+                seen.add(id(part))
+                found[name] = part
+        return found

@@ -102,15 +102,15 @@ class Bench:
     ) -> tuple[Trainer[Any, Any], AccelerateEngine]:
         """A trainer of default options and its engine; `half` computes in bfloat16."""
         from aigc_core.options import TrainingOptions, parse
-        from aigc_core.testing.engines import BFloat16Engine
         from aigc_core.training.engine import AccelerateEngine
+        from aigc_core.training.settings import Settings
 
         model = self.model(model_id)
         size = self.batch_size(model_id)
         options = parse({"t": model.trainer_config}, {"batch_size": size}, model_id)["t"]
         assert isinstance(options, TrainingOptions)
-        kind = BFloat16Engine if half else AccelerateEngine
-        engine = kind(seed, size, 100, cpu=True)
+        settings = Settings(precision="bf16" if half else "fp32", cpu=True)
+        engine = AccelerateEngine(seed, size, 100, settings=settings)
         generator = self.build(model_id, info).to(engine.device).train()
         engine.begin(0)  # what a trainer draws as it is made is the same each time
         return model.trainer(generator, options, engine), engine

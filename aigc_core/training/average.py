@@ -6,6 +6,9 @@ import copy
 from typing import TYPE_CHECKING
 
 import torch
+from torch.distributed.tensor import DTensor
+
+from aigc_core.training.parallel import like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aigc_core.interfaces import Generator
+    from aigc_core.training.engine import AccelerateEngine
 
 
 class ExponentialAverage:
@@ -21,33 +25,63 @@ class ExponentialAverage:
 
     While few items have been seen, the half-life is a tenth of them at most (Karras et al. 2020, StyleGAN2's
     warm-up), so that the initialisation is forgotten. Parameters and floating point buffers are averaged;
-    other buffers (counters) are copied.
+    other buffers (counters) are copied. Of a sharded generator each process averages its own part.
     """
 
     def __init__(
-        self, generator: Generator[Any], half_life: float, batch_size: int, step: Callable[[], int]
+        self,
+        generator: Generator[Any],
+        half_life: float,
+        engine: AccelerateEngine,
+        whole: Callable[[dict[str, Tensor]], Generator[Any]] | None = None,
     ) -> None:
-        self.generator = copy.deepcopy(generator).eval().requires_grad_(False)
-        self._half_life, self._batch_size, self._step = half_life, batch_size, step
-        pairs = list(zip(self._tensors(self.generator), self._tensors(generator), strict=True))
+        """whole: for a sharded generator, builds a plain one from its tensors."""
+        self._half_life, self._engine, self._whole = half_life, engine, whole
+        theirs = _tensors(generator)
+        if whole is None:
+            self._generator = copy.deepcopy(generator).eval().requires_grad_(False)
+            mine = _tensors(self._generator)
+        else:
+            mine = {name: tensor.detach().clone() for name, tensor in theirs.items()}
+        self._mine = mine
+        pairs = [(_local(mine[name]), _local(theirs[name])) for name in theirs]
         self._averaged = [(a, b) for a, b in pairs if a.is_floating_point()]
         self._copied = [(a, b) for a, b in pairs if not a.is_floating_point()]
 
-    @staticmethod
-    def _tensors(generator: Generator[Any]) -> list[Tensor]:
-        return [*(p.data for p in generator.parameters()), *generator.buffers()]
+    @property
+    def generator(self) -> Generator[Any]:
+        if self._whole is not None:
+            return self._whole(self._mine)
+        return self._generator
 
     @torch.no_grad()
     def update(self) -> None:
-        seen = (self._step() + 1) * self._batch_size
-        beta = 0.5 ** (self._batch_size / max(min(self._half_life, seen / 10), 1e-8))
+        if not self._engine.updates:
+            return
+        batch_size = self._engine.batch_size
+        seen = (self._engine.step + 1) * batch_size
+        beta = 0.5 ** (batch_size / max(min(self._half_life, seen / 10), 1e-8))
         mine, theirs = [a for a, _ in self._averaged], [b for _, b in self._averaged]
         torch._foreach_lerp_(mine, theirs, 1 - beta)
         for a, b in self._copied:
             a.copy_(b)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return self.generator.state_dict()
+        return self._mine if self._whole is not None else self._generator.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.generator.load_state_dict(state)
+        if self._whole is None:
+            self._generator.load_state_dict(state)
+            return
+        for name, tensor in self._mine.items():
+            _local(tensor).copy_(_local(like(state[name], tensor)))
+
+
+def _tensors(generator: Generator[Any]) -> dict[str, Tensor]:
+    """Parameters and buffers by name, detached; each tensor once."""
+    return {name: t.detach() for name, t in [*generator.named_parameters(), *generator.named_buffers()]}
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """This process's part."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from aigc_core._version import __version__
-from aigc_core.data.batches import Batches
-from aigc_core.data.sources import open_data
-from aigc_core.errors import AigcError, DataError, InterruptedRun, UsageError
+from aigc_core.errors import AigcError, InterruptedRun, NotFoundError, UsageError
 from aigc_core.events import Event
-from aigc_core.modality import modality
-from aigc_core.options import Options, TrainingOptions, check_options
 from aigc_core.progress import Progress
-from aigc_core.registry import Model, Registry, blame, default
-from aigc_core.seeds import MAX_SEED, derive
+from aigc_core.registry import Registry, blame, default
 from aigc_core.training.engine import AccelerateEngine
-from aigc_core.training.loop import Stop, fit
-from aigc_core.training.run import Run
-from aigc_core.training.state import check_state
+from aigc_core.training.loop import Stop
+from aigc_core.training.measure import measure, steps_within
+from aigc_core.training.plan import Plan, plan
+from aigc_core.training.run import Run, differences
+from aigc_core.training.session import Session
+from aigc_core.training.settings import Settings
 from aigc_core.weights.file import encode
-from aigc_core.weights.store import Store, check_name
+from aigc_core.weights.header import read_header
+from aigc_core.weights.store import Store
 
 if TYPE_CHECKING:
-    from aigc_core.data.dataset import Dataset
     from aigc_core.data.folder import Size
-    from aigc_core.interfaces import Generator, Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,110 +46,12 @@ class Trained:
     seconds: float
     skipped: list[str]
     """Items of the data that could not be read."""
+    remarks: list[str] = field(default_factory=list)
+    """What else the user should know: that it went back and took smaller steps, for example."""
 
     @property
     def already_finished(self) -> bool:
         return self.resumed_at == int(self.record["training"]["steps"])
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A training that was checked and is ready to begin: what `--dry-run` shows."""
-
-    model: Model
-    config: Options
-    options: TrainingOptions
-    given: tuple[str, ...]
-    """The options that were given; the others are the model's defaults."""
-    dataset: Dataset
-    name: str
-    steps: int
-    seed: int
-
-    def training_record(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps,
-            "seed": self.seed,
-            "options": {k: v for k, v in self.options.model_dump(mode="json").items() if k != "epochs"},
-            "parents": [],
-        }
-
-    def data_record(self) -> dict[str, Any]:
-        data = self.dataset
-        return {"name": data.name, "split": data.split, "digest": data.digest, "count": len(data)}
-
-    def build(self) -> Generator[Any]:
-        """The untrained generator, initialised from the seed."""
-        torch.manual_seed(derive(self.seed, "init"))
-        return self.model.generator(self.config, self.dataset.info)
-
-    def run(self) -> Run:
-        """The run that this plan is; the same plan is the same run."""
-        return Run(
-            self.name,
-            {
-                "name": self.name,
-                "model": self.model.spec.id,
-                "backend": [self.model.backend.distribution, self.model.backend.version],
-                "core": __version__,
-                "torch": torch.__version__,
-                "config": self.config.model_dump(mode="json"),
-                "data": self.data_record(),
-                "training": self.training_record(),
-            },
-        )
-
-
-def plan(
-    model: str,
-    data: str | Path,
-    *,
-    name: str | None = None,
-    steps: int | None = None,
-    epochs: float | None = None,
-    seed: int = 0,
-    options: Mapping[str, Any] | None = None,
-    size: Size | None = None,
-    strict: bool = False,
-    registry: Registry | None = None,
-    progress: Progress | None = None,
-) -> Plan:
-    """Checks everything that can be checked before a step is made; options come before the data is read.
-
-    Arguments and errors as in `train`.
-    """
-    registry = registry or default()
-    loaded = registry.load(model)
-    given = dict(options or {})
-    if steps is not None and (epochs is not None or "epochs" in given):
-        raise UsageError("give --steps or --epochs, not both")
-    if steps is not None and steps < 1:
-        raise UsageError(f"--steps must be at least 1, not {steps}")
-    if not 0 <= seed <= MAX_SEED:
-        raise UsageError(f"--seed must lie in 0 .. {MAX_SEED}, not {seed}")
-    config, training = check_options(loaded, given, epochs)
-    if name is not None:
-        check_name(name)
-    progress = progress or Progress(False)
-    dataset = open_data(data, registry, size=size, strict=strict, track=progress.track)
-    _check_needs(loaded, dataset)
-    if name is None:
-        name = re.sub(
-            "[^a-z0-9._-]+", "-", f"{loaded.spec.id.partition('/')[2]}-{dataset.name}".lower()
-        ).strip("-.")
-        check_name(name)
-    if steps is None:
-        steps = max(1, round(training.epochs * len(dataset) / training.batch_size))
-    return Plan(
-        loaded,
-        config,
-        training,
-        (*given, *([] if epochs is None else ["epochs"])),
-        dataset,
-        name,
-        steps,
-        seed,
-    )
 
 
 def train(
@@ -167,10 +66,10 @@ def train(
     size: Size | None = None,
     strict: bool = False,
     again: bool = False,
-    checkpoint_every: int | None = None,
-    cpu: bool = False,
     registry: Registry | None = None,
     progress: Progress | None = None,
+    began: float | None = None,
+    **settings: Any,
 ) -> Trained:
     """Fits a model to data and keeps the generator in the store as the next version of `name`.
 
@@ -181,112 +80,150 @@ def train(
     seed: decides everything random; the same arguments and seed give the same `tensors_digest`.
     options: the model's and its trainer's options by name (`aigc models show MODEL`).
     again: train a run that has finished once more, as a new version.
-    checkpoint_every: steps between checkpoints; by default one a minute.
+    began: the `time.perf_counter` from which a budget counts; by default this call.
+    settings: those of `aigc_core.training.settings.Settings` by name: `budget`, `precision`, `accumulate`,
+    `compile`, `shard`, `on_nan`, `checkpoint_every`, `keep`, `sheet_every`, `tensorboard`, `allow_drift`, `cpu`.
 
-    The same call resumes an interrupted run. Raises the errors of `aigc_core.errors`: UsageError before any
-    data is read, DataError or DamagedFileError for the data, TrainingError when it diverges,
-    StorageError where the disk refuses, InterruptedRun after Ctrl-C (a checkpoint is kept).
+    The same call resumes an interrupted run. Started by torchrun, or by `aigc_core.launch`, all processes call
+    this alike and share each batch; the first one writes. Raises the errors of `aigc_core.errors`: UsageError
+    before any data is read, DataError or DamagedFileError for the data, TrainingError when it diverges,
+    StorageError where the disk refuses, InterruptedRun after Ctrl-C or SIGTERM (a checkpoint is kept).
     """
+    began = time.perf_counter() if began is None else began
     registry = registry or default()
     progress = progress or Progress(False)
     plan_ = plan(
         model, data, name=name, steps=steps, epochs=epochs, seed=seed, options=options, size=size,
-        strict=strict, registry=registry, progress=progress,
+        strict=strict, settings=_settings(settings), registry=registry, progress=progress,
     )  # fmt: skip
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise UsageError(f"--checkpoint-every must be at least 1, not {checkpoint_every}")
+    engine = _engine(plan_)
+    try:
+        return _train(plan_, engine, again, registry, progress, began)
+    finally:
+        engine.close()
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    try:
+        return Settings(**values)
+    except TypeError as error:
+        raise UsageError(f"train() takes no such setting: {error}") from None
+
+
+def _engine(plan_: Plan) -> AccelerateEngine:
+    return AccelerateEngine(
+        plan_.seed, plan_.options.batch_size, max(plan_.steps, 1), settings=plan_.settings
+    )
+
+
+def _train(
+    plan_: Plan, engine: AccelerateEngine, again: bool, registry: Registry, progress: Progress, began: float
+) -> Trained:
+    first, started = engine.rank == 0, time.perf_counter()
     run, store = plan_.run(), Store()
-    finished = run.finished()
+    finished = engine.told(run.finished())
     if finished and not again and (path := _kept(store, finished)):
-        from aigc_core.weights.header import read_header
+        record = read_header(path).record
+        return Trained(finished, path, record, run.folder, int(record["training"]["steps"]), 0.0, [])
+    with run.alone() if first else contextlib.nullcontext():
+        drift = _check_drift(plan_, run, engine, again)
+        plan_ = _sized(plan_, run, engine, progress, began)
+        if first:
+            run.write(environment=_environment(plan_, engine), command=plan_.command, steps=plan_.steps,
+                      drift=drift, failed=None)  # fmt: skip
+        with _failures(run, registry, first), torch.random.fork_rng():
+            with blame(plan_.model.backend, f"while training {plan_.model.spec.id}"):
+                session = Session(plan_, run, engine, registry, progress)
+                with (stop := Stop()).on_signals():
+                    begun = session.train(stop)
+                session.last_pictures()
+                generator = session.result()
+            training = {
+                **plan_.training_record(), "run": run.key, "environment": _environment(plan_, engine),
+                **({"drift": drift} if drift else {}),
+                **({"rollbacks": session.guards.rollbacks} if session.guards.rollbacks else {}),
+                "metrics": session.metrics,
+            }  # fmt: skip
+            content, record = encode(generator, plan_.model, plan_.data_record(), training)
+            weights = None
+            if first:
+                weights = str(_published(store, plan_.name, record, again) or store.publish(plan_.name, content))
+                run.write(weights=weights)
+                session.checkpoints.forget(lambda step: plan_.settings.keep_checkpoints)
+        weights = engine.told(weights)
+    if first:
+        registry.emit(Event("train.end", {"weights": weights, "metrics": session.metrics}))
+    seconds, skipped = time.perf_counter() - started, plan_.dataset.skipped
+    return Trained(
+        weights, store.find(weights), record, run.folder, begun, seconds, skipped, session.remarks
+    )
 
-        return Trained(finished, path, read_header(path).record, run.folder, plan_.steps, 0.0, [])
-    started = time.perf_counter()
-    with run.alone():
-        try:
-            with torch.random.fork_rng(), blame(plan_.model.backend, f"while training {plan_.model.spec.id}"):
-                trainer, last, begun = _fit(plan_, run, registry, progress, checkpoint_every, cpu)
-        except InterruptedRun:
-            raise
-        except AigcError as error:
+
+@contextlib.contextmanager
+def _failures(run: Run, registry: Registry, first: bool) -> Iterator[None]:
+    """Notes in the run why it failed, and tells who listens."""
+    try:
+        yield
+    except InterruptedRun:
+        raise
+    except AigcError as error:
+        if first:
+            with contextlib.suppress(AigcError, OSError):  # such as the full disk that it failed of
+                run.write(failed=str(error))
             registry.emit(Event("train.failed", {"run": str(run.folder), "reason": str(error)}))
-            raise
-        training = {**plan_.training_record(), "metrics": last}
-        content, record = encode(trainer.result(), plan_.model, plan_.data_record(), training)
-        version = store.publish(plan_.name, content)
-        run.close(str(version))
-    registry.emit(Event("train.end", {"weights": str(version), "metrics": last}))
-    seconds = time.perf_counter() - started
-    return Trained(str(version), version.path, record, run.folder, begun, seconds, plan_.dataset.skipped)
+        raise
 
 
-def _fit(
-    plan_: Plan, run: Run, registry: Registry, progress: Progress, checkpoint_every: int | None, cpu: bool
-) -> tuple[Trainer[Any, Any], dict[str, float], int]:
-    """Trains to the end; returns the trainer, the last metrics and the step it began at."""
-    engine = AccelerateEngine(plan_.seed, plan_.options.batch_size, plan_.steps, cpu=cpu)
-    generator = plan_.build().to(engine.device).train()
-    trainer = plan_.model.trainer(generator, plan_.options, engine)
-    check_state(trainer.state_dict())  # what can't be kept must not be found out at the first checkpoint
-    begun = run.restore(trainer)
-    run.rewind(begun)
-    run.write(None)
-    batches = Batches(plan_.dataset, plan_.options.batch_size, plan_.seed, generator.output, engine.device)
-    registry.emit(Event("train.start", {**run.plan, "begun": begun, "run": str(run.folder)}))
-    last: dict[str, float] = {}
-    stop = Stop()
-    label = f"{plan_.model.spec.id} on {plan_.dataset.name}"
-    with progress.bar(plan_.steps, label, "step", initial=begun) as bar, stop.on_interrupt():
+def _environment(plan_: Plan, engine: AccelerateEngine) -> dict[str, Any]:
+    """What the last bits of the result depend on, beside the run itself."""
+    backend = plan_.model.backend
+    return {
+        "backend": f"{backend.distribution} {backend.version}", "core": __version__, **engine.environment()
+    }  # fmt: skip
 
-        def log(step: int, metrics: Mapping[str, float]) -> None:
-            nonlocal last
-            last = dict(metrics)
-            bar.update(0, metrics)
-            run.log(step, metrics)
-            registry.emit(Event("train.log", {"step": step, "steps": plan_.steps, "metrics": last}))
 
-        done = fit(
-            trainer, batches.steps(begun, plan_.steps), engine, start=begun, stop=stop,
-            tick=lambda: bar.update(1), log=log,
-            save=lambda step: run.save(trainer, step), save_every=checkpoint_every,
-        )  # fmt: skip
-    if done < plan_.steps:
-        run.save(trainer, done)
-        registry.emit(Event("train.interrupted", {"step": done, "run": str(run.folder)}))
-        raise InterruptedRun(
-            f"stopped after step {done} of {plan_.steps}; the checkpoint is kept in {run.folder}: "
-            "the same command goes on from there"
+def _check_drift(plan_: Plan, run: Run, engine: AccelerateEngine, again: bool) -> list[str]:
+    """The changes of environment that an unfinished run has been through. Raises UsageError for a new one,
+    unless it is allowed."""
+    record = engine.told(run.record() if run.checkpoints.is_dir() and any(run.checkpoints.iterdir()) else {})
+    if not record or (record.get("weights") and not again):
+        return []
+    before, now = record.get("environment", {}), _environment(plan_, engine)
+    changed = differences(before, now)
+    if changed and not plan_.settings.allow_drift:
+        raise UsageError(
+            f"this run began under other conditions, so it would not end as if uninterrupted: {', '.join(changed)}; "
+            f"--allow-drift goes on all the same, aigc runs rm {run.folder.name} forgets it"
         )
-    return trainer, last, begun
+    return [*record.get("drift", []), *changed]
+
+
+def _sized(plan_: Plan, run: Run, engine: AccelerateEngine, progress: Progress, began: float) -> Plan:
+    """The plan with its number of steps: a budget's is measured, and kept for when the run is resumed."""
+    if plan_.settings.budget is None:
+        return plan_
+    steps = engine.told(run.record().get("steps") if run.checkpoints.is_dir() else None)
+    if not steps:
+        steps = steps_within(plan_, plan_.settings.budget, engine, progress, began)
+    engine.set_total(steps)
+    return plan_.sized(steps)
 
 
 def _kept(store: Store, weights: str) -> Path | None:
-    from aigc_core.errors import NotFoundError
-
     try:
         return store.find(weights)
     except NotFoundError:
         return None
 
 
-def _check_needs(model: Model, dataset: Dataset) -> None:
-    """Raises DataError unless the model can be fitted on such data."""
-    needs, info = model.spec.data, dataset.info
-    what = f"model {model.spec.id!r} can't be trained on {dataset.name!r}"
-    if needs.modality != info.modality:
-        raise DataError(
-            f"model {model.spec.id!r} is for {needs.modality}, {dataset.name!r} is {info.modality}; "
-            f"see: aigc models list --modality {info.modality}"
-        )
-    shape = "x".join(map(str, info.shape))
-    for name, bound, outside in (
-        ("at least", needs.smallest, any(n < b for n, b in zip(info.shape, needs.smallest, strict=False))),
-        ("at most", needs.largest, any(n > b for n, b in zip(info.shape, needs.largest, strict=False))),
-    ):
-        if outside:
-            limit = "x".join(map(str, bound))
-            raise DataError(
-                f"{what}: items are {shape}, it takes {name} {limit}; {modality(info.modality).resize}"
-            )
-    if needs.labels and not info.classes:
-        raise DataError(f"{what}: it needs labels; put each class into a folder of its own")
+def _published(store: Store, name: str, record: Mapping[str, Any], again: bool) -> str | None:
+    """The version that this very run was published as, if it was killed right after that."""
+    versions = store.versions(name)
+    if again or not versions:
+        return None
+    last = read_header(versions[-1].path).record
+    same = last.get("tensors_digest") == record["tensors_digest"]
+    return str(versions[-1]) if same and last.get("training", {}).get("run") == record["training"]["run"] else None
+
+
+__all__ = ["Plan", "Trained", "measure", "plan", "train"]

@@ -1,0 +1,131 @@
+"""What many processes that share a batch need beyond accelerate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.nn.functional import all_reduce
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """Batch normalisation over the parts of all processes (Ioffe and Szegedy 2015, algorithm 1), anywhere: torch's
+    SyncBatchNorm needs a GPU. All parts are of one size."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and self.running_mean is not None:
+            normal: Tensor = super().forward(x)
+            return normal
+        axes = [0, *range(2, x.dim())]
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        values = x.float()
+        processes = distributed.get_world_size()
+        mean = all_reduce(values.mean(axes)) / processes  # type: ignore[no-untyped-call]
+        variance = all_reduce((values - mean.view(shape)).square().mean(axes)) / processes  # type: ignore[no-untyped-call]
+        if self.training and self.running_mean is not None and self.running_var is not None:
+            self._follow(mean.detach(), variance.detach(), x.numel() // x.shape[1] * processes)
+        normal = (values - mean.view(shape)) * torch.rsqrt(variance + self.eps).view(shape)
+        if self.affine:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        return normal.to(x.dtype)
+
+    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        assert self.num_batches_tracked is not None and self.running_mean is not None
+        assert self.running_var is not None
+        self.num_batches_tracked += 1
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * (count / max(count - 1, 1)), momentum)
+
+
+def share_batch_statistics(module: nn.Module) -> None:
+    """Makes every batch normalisation below a module one over the whole batch, in place; names and state stay."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, _BatchNorm) and not isinstance(child, nn.SyncBatchNorm):
+            setattr(module, name, _shared(child))
+        else:
+            share_batch_statistics(child)
+
+
+def _shared(norm: _BatchNorm) -> nn.Module:
+    first = next(iter([*norm.parameters(), *norm.buffers()]), None)
+    if first is not None and first.is_cuda:
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
+        return converted
+    new = GlobalBatchNorm(
+        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta"
+    )
+    new._parameters, new._buffers, new.training = norm._parameters, norm._buffers, norm.training
+    return new
+
+
+def shard(module: nn.Module, mesh: DeviceMesh) -> None:
+    """Shares a network's parameters out over the processes (FSDP2), layer by layer, in place.
+
+    A layer's parameters are gathered while it computes, and no longer. What is loaded into it is dealt out.
+    """
+    for child in _layers(module):
+        fully_shard(child, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    module.register_load_state_dict_pre_hook(_deal)  # type: ignore[no-untyped-call]
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """The modules that hold parameters of their own, innermost first; parametrized ones as a whole."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        if hasattr(child, "parametrizations") or next(child.parameters(recurse=False), None) is not None:
+            found.append(child)
+        else:
+            found += _layers(child)
+    return found
+
+
+def _deal(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name, tensor in {**dict(module.named_parameters()), **dict(module.named_buffers())}.items():
+        if prefix + name in state:
+            state[prefix + name] = like(state[prefix + name], tensor)
+
+
+def deal_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's saved state with the moments dealt out as its parameters are."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    numbers = [n for group in state["param_groups"] for n in group["params"]]
+    dealt = {
+        number: {
+            key: like(v, p) if isinstance(v, Tensor) and v.shape == p.shape and v.dim() else v
+            for key, v in state["state"][number].items()
+        }
+        for number, p in zip(numbers, parameters, strict=True)
+        if number in state["state"]
+    }
+    return {**state, "state": dealt}
+
+
+def like(whole: Tensor, tensor: Tensor) -> Tensor:
+    """A whole tensor, dealt out as another one is."""
+    if not isinstance(tensor, DTensor) or isinstance(whole, DTensor):
+        return whole
+    return distribute_tensor(
+        whole.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None
+    )
+
+
+def held(state: Any) -> int:
+    """The bytes that this process holds of the tensors in a nested state."""
+    if isinstance(state, Tensor):
+        return (state.to_local() if isinstance(state, DTensor) else state).nbytes
+    if isinstance(state, Mapping):
+        return sum(held(v) for v in state.values())
+    return sum(held(v) for v in state) if isinstance(state, list | tuple) else 0

@@ -1,0 +1,176 @@
+"""A training that was checked and is ready to begin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from aigc_core.data.sources import open_data
+from aigc_core.errors import DataError, UsageError
+from aigc_core.modality import modality
+from aigc_core.options import Options, TrainingOptions, check_options
+from aigc_core.progress import Progress
+from aigc_core.registry import Model, Registry, default
+from aigc_core.seeds import MAX_SEED, derive
+from aigc_core.training.run import Run
+from aigc_core.training.settings import Settings
+from aigc_core.weights.store import check_name
+
+if TYPE_CHECKING:
+    from aigc_core.data.dataset import Dataset
+    from aigc_core.data.folder import Size
+    from aigc_core.interfaces import Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be trained, on what, how long: what `--dry-run` shows."""
+
+    model: Model
+    config: Options
+    options: TrainingOptions
+    given: tuple[str, ...]
+    """The options that were given; the others are the model's defaults."""
+    dataset: Dataset
+    name: str
+    steps: int
+    """0 where a budget decides, until it has been measured."""
+    seed: int
+    settings: Settings
+    command: Mapping[str, Any]
+    """The arguments of `train` that it came from, as plain JSON."""
+
+    def sized(self, steps: int) -> Plan:
+        """The same, so many steps long."""
+        return replace(self, steps=steps)
+
+    def training_record(self) -> dict[str, Any]:
+        """What decides the result, beside model, config and data."""
+        return {
+            "steps": self.steps,
+            "seed": self.seed,
+            "options": {k: v for k, v in self.options.model_dump(mode="json").items() if k != "epochs"},
+            "parents": [],
+            **self.settings.deciding(),
+        }
+
+    def data_record(self) -> dict[str, Any]:
+        data = self.dataset
+        return {"name": data.name, "split": data.split, "digest": data.digest, "count": len(data)}
+
+    def build(self) -> Generator[Any]:
+        """The untrained generator, initialised from the seed."""
+        torch.manual_seed(derive(self.seed, "init"))
+        return self.model.generator(self.config, self.dataset.info)
+
+    def run(self) -> Run:
+        """The run that this plan is; the same plan is the same run."""
+        training = self.training_record()
+        if self.settings.budget is not None:
+            del training["steps"]  # a measurement; the budget itself is what was asked for
+        return Run(
+            self.name,
+            {
+                "name": self.name,
+                "model": self.model.spec.id,
+                "config": self.config.model_dump(mode="json"),
+                "data": self.data_record(),
+                "training": training,
+            },
+        )
+
+
+def plan(
+    model: str,
+    data: str | Path,
+    *,
+    name: str | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    size: Size | None = None,
+    strict: bool = False,
+    settings: Settings | None = None,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Checks everything that can be checked before a step is made; options come before the data is read.
+
+    Arguments and errors as in `aigc_core.training.job.train`.
+    """
+    registry = registry or default()
+    settings = settings or Settings()
+    loaded = registry.load(model)
+    given = dict(options or {})
+    if steps is not None and (epochs is not None or "epochs" in given):
+        raise UsageError("give --steps or --epochs, not both")
+    if settings.budget is not None and (steps is not None or epochs is not None or "epochs" in given):
+        raise UsageError("give --budget, or --steps or --epochs, not both")
+    if steps is not None and steps < 1:
+        raise UsageError(f"--steps must be at least 1, not {steps}")
+    if not 0 <= seed <= MAX_SEED:
+        raise UsageError(f"--seed must lie in 0 .. {MAX_SEED}, not {seed}")
+    config, training = check_options(loaded, given, epochs)
+    if name is not None:
+        check_name(name)
+    progress = progress or Progress(False)
+    dataset = open_data(data, registry, size=size, strict=strict, track=progress.track)
+    _check_needs(loaded, dataset)
+    if name is None:
+        name = re.sub(
+            "[^a-z0-9._-]+", "-", f"{loaded.spec.id.partition('/')[2]}-{dataset.name}".lower()
+        ).strip("-.")
+        check_name(name)
+    given_epochs = () if epochs is None else ("epochs",)
+    command = {
+        "model": loaded.spec.id, "data": _absolute(data), "name": name, "steps": steps, "epochs": epochs,
+        "seed": seed, "options": {k: v if isinstance(v, str) else _plain(v) for k, v in given.items()},
+        "size": list(size) if size else None, "strict": strict, **settings.asked(),
+    }  # fmt: skip
+    if settings.budget is not None:
+        steps = 0
+    elif steps is None:
+        steps = max(1, round(training.epochs * len(dataset) / training.batch_size))
+    return Plan(
+        loaded, config, training, (*given, *given_epochs), dataset, name, steps, seed, settings,
+        {k: v for k, v in command.items() if v not in (None, False, {})},
+    )  # fmt: skip
+
+
+def _absolute(data: str | Path) -> str:
+    """A path that holds from any folder; a name as it is."""
+    path = Path(data).expanduser()
+    return str(path.absolute()) if path.exists() else str(data)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check_needs(model: Model, dataset: Dataset) -> None:
+    """Raises DataError unless the model can be fitted on such data."""
+    needs, info = model.spec.data, dataset.info
+    what = f"model {model.spec.id!r} can't be trained on {dataset.name!r}"
+    if needs.modality != info.modality:
+        raise DataError(
+            f"model {model.spec.id!r} is for {needs.modality}, {dataset.name!r} is {info.modality}; "
+            f"see: aigc models list --modality {info.modality}"
+        )
+    shape = "x".join(map(str, info.shape))
+    for name, bound, outside in (
+        ("at least", needs.smallest, any(n < b for n, b in zip(info.shape, needs.smallest, strict=False))),
+        ("at most", needs.largest, any(n > b for n, b in zip(info.shape, needs.largest, strict=False))),
+    ):
+        if outside:
+            limit = "x".join(map(str, bound))
+            raise DataError(
+                f"{what}: items are {shape}, it takes {name} {limit}; {modality(info.modality).resize}"
+            )
+    if needs.labels and not info.classes:
+        raise DataError(f"{what}: it needs labels; put each class into a folder of its own")
