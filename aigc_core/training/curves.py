@@ -53,7 +53,7 @@ def draw(metrics: Path, out: Path, title: str) -> None:
     Without a single finite value nothing is drawn. Raises StorageError.
     """
     entries = read_metrics(metrics)
-    names = dict.fromkeys(n for _, values in entries for n, v in values.items() if math.isfinite(v))
+    names = dict.fromkeys(n for _, values in entries for n, v in values.items() if _drawable(v))
     if not names:
         return
     with _quiet():
@@ -126,9 +126,7 @@ def _plot(axes: Axes, entries: Sequence[Entry], panel: Panel) -> None:
     lines = []
     low, high = math.inf, -math.inf
     for name, colour in zip(panel.metrics, _cycle(), strict=False):
-        points = [
-            (step, values[name]) for step, values in entries if math.isfinite(values.get(name, math.nan))
-        ]
+        points = [(step, values[name]) for step, values in entries if _drawable(values.get(name, math.nan))]
         steps, raw = [p[0] for p in points], [p[1] for p in points]
         smoothed = len(raw) >= FEW_POINTS and not RATE.search(name)
         mean = smooth(raw, max(3, len(raw) // 60)) if smoothed else raw
@@ -186,6 +184,11 @@ def _figure(value: float, place: object = None, least: float = 1e4) -> str:
 
 def _step(value: float, place: object = None) -> str:
     return _figure(value, least=1e3)
+
+
+def _drawable(value: float) -> bool:
+    """Neither what is no number, nor what is too large for an axis."""
+    return abs(value) <= 1e100
 
 
 def _thinned(count: int) -> range:

@@ -12,7 +12,7 @@ def aigc_on_event(event):
 
     if kind == "train.start":  # a run that is resumed has the same folder, so it goes on in the same place
         run = data["run"].rpartition("/")[2]
-        wandb.init(project="aigc", id=run, name=run, config=dict(data), resume="allow")
+        wandb.init(project="aigc", id=run, name=run, dir=data["run"], config=dict(data), resume="allow")
         wandb.define_metric("*", step_metric="step")  # so that a run may go back to a checkpoint
     elif kind == "train.log":
         wandb.log({**data["metrics"], "step": data["step"]})
