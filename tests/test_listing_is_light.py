@@ -42,6 +42,7 @@ def poisoned(*arguments: str, configs: bool = False, **environment: str) -> subp
         ["models"], ["models", "list", "--json"], ["models", "list", "--all"], ["plugins", "list"],
         ["plugins", "list", "--json"], ["data", "list"], ["--help"], ["--version"], ["train", "--help"],
         ["sample", "--help"], ["models", "--help"], ["weights", "list", "--json"],
+        ["runs", "list", "--json"], ["runs", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -89,6 +90,20 @@ def test_inspecting_weights_imports_no_torch(tmp_path: Path) -> None:
     done = poisoned("inspect", str(trained.path), "--json", "--verify")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["tensors_digest"] == trained.record["tensors_digest"]
+
+
+def test_runs_are_listed_shown_and_removed_without_torch(home: Path) -> None:
+    folder = home / "runs" / "mine-0123456789ab"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"name": "mine", "weights": "mine@1"}))
+    (folder / "metrics.jsonl").write_text('{"step": 25, "loss": 1.0}\n')
+    (folder / ".lock").touch()
+    for arguments in (["runs"], ["runs", "list", "--unfinished"], ["runs", "show", "mine"]):
+        done = poisoned(*arguments)
+        assert done.returncode == 0, done.stderr
+    done = poisoned("runs", "rm", "mine")
+    assert done.returncode == 0, done.stderr
+    assert not folder.exists()
 
 
 def test_importing_the_package_costs_nothing() -> None:

@@ -12,6 +12,7 @@ COMMANDS = {
     "plugins": ("aigc_core.cli.plugins:plugins", "Install backends, examine them, write them."),
     "data": ("aigc_core.cli.data:data", "List the known data sets, or show any."),
     "train": ("aigc_core.cli.train:train", "Train a model on data and keep its weights."),
+    "runs": ("aigc_core.cli.runs:runs", "List the trainings, show one, go on with it, remove it."),
     "sample": ("aigc_core.cli.sample:sample", "Draw samples from weights."),
     "weights": ("aigc_core.cli.weights:weights", "List the weights that were kept."),
     "inspect": ("aigc_core.cli.inspect:inspect", "Show what a weights file or a sample says of itself."),

@@ -1,0 +1,41 @@
+"""What a training came to, as `aigc train` and `aigc runs resume` print it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from aigc_core.cli.common import note, print_json, program
+from aigc_core.modality import default_ending
+
+if TYPE_CHECKING:
+    from aigc_core.training.job import Trained
+
+
+def show_outcome(done: Trained, as_json: bool) -> None:
+    """Prints the weights, their figures and the next step; what was skipped goes to stderr."""
+    for item in done.skipped[:10]:
+        note(f"skipped {item}")
+    if done.skipped:
+        note(f"skipped {len(done.skipped)} unreadable files in all (--strict makes that an error)")
+    if as_json:
+        print_json({**asdict(done), "path": str(done.path), "run": str(done.run), **done.record,
+                    "already_finished": done.already_finished})  # fmt: skip
+        return
+    training = done.record["training"]
+    metrics = ", ".join(f"{key} {value:.4g}" for key, value in training["metrics"].items())
+    if done.already_finished:
+        click.echo(
+            f"{done.weights} is there already ({metrics}); --again trains the same once more, as a new version"
+        )
+    else:
+        resumed = f", resumed at step {done.resumed_at}" if done.resumed_at else ""
+        click.echo(
+            f"kept {done.weights}: {training['steps']} steps in {done.seconds:.0f} s{resumed} ({metrics})"
+        )
+    click.echo(f"  file    {done.path}")
+    click.echo(f"  digest  {done.record['tensors_digest']}")
+    out = done.weights.partition("@")[0] + default_ending(done.record["output"]["modality"])
+    click.echo(f"  next    {program()} sample {done.weights} --out {out}")
