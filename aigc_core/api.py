@@ -48,7 +48,7 @@ def inspect(target: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """
     path = Path(target)
     if path.suffix in SAMPLE_ENDINGS:
-        from aigc_core.sampling.writers import read_record
+        from aigc_core.sampling.records import read_record
 
         return {"kind": "sample", "path": str(path), **read_record(path)}
     header = read_header(Store().find(str(target)))

@@ -54,5 +54,7 @@ def _line(text: str) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    sys.stderr.write(f"aigc: {message}\n")
+    from aigc_core.launch import report
+
+    report(f"aigc: {message}\n")
     sys.exit(code)

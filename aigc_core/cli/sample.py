@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
-from aigc_core.cli.common import KeyValue, WeightsName, open_registry
+from aigc_core.cli.common import KeyValue, WeightsName, note, open_registry
+from aigc_core.errors import UsageError
+from aigc_core.launch import launched
 from aigc_core.modality import default_ending
 
 
@@ -26,9 +28,26 @@ from aigc_core.modality import default_ending
 @click.option("--image", "images", multiple=True, help="A picture to work on; may be given many times.")
 @click.option("--block", type=int, help="Samples computed together; by default the sampler's own number.")
 @click.option(
+    "--threads",
+    type=int,
+    default=1,
+    show_default=True,
+    help="That a block is computed with. Another number changes a sample's last bits.",
+)
+@click.option(
     "--out",
-    help="x.png (one sheet), x.txt or x.wav, as the samples are; x.npz; or a folder. By default a file that "
-    "is named after WEIGHTS.",
+    help="x.png (one sheet), x.txt or x.wav, as the samples are; x.npz, x.tar, or a folder, for any number of "
+    "them. By default a file that is named after WEIGHTS.",
+)
+@click.option(
+    "--shard-size", type=int, metavar="N", help="So many samples in each of x-000000.tar, x-000001.tar, ..."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Share the work; the samples stay the same.",
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def sample(
@@ -40,11 +59,17 @@ def sample(
     options: tuple[tuple[str, str], ...],
     images: tuple[str, ...],
     block: int | None,
+    threads: int,
     out: str | None,
+    shard_size: int | None,
+    processes: int,
     quiet: bool,
 ) -> None:
-    """Draw samples from WEIGHTS: a name in the store, name@version, or a file."""
-    registry = open_registry()
+    """Draw samples from WEIGHTS: a name in the store, name@version, or a file.
+
+    A folder, x.npz and x.tar are written as the samples come. When that is cut off, the same command goes on
+    from there.
+    """
     from aigc_core.sampling.writers import check_target
     from aigc_core.weights.header import output_modality, read_header
     from aigc_core.weights.store import Store
@@ -54,14 +79,41 @@ def sample(
     if out is None:
         name = Path(weights).stem if weights.endswith(".safetensors") else weights.replace("@", "-")
         out = f"{name}{default_ending(made)}"
-    check_target(out, made)
+    if count is None:
+        count = len(images) or 64
+    check_target(out, made, indices=range(start, start + count), shard=shard_size)
+    if processes > 1 and not launched():
+        _share(out, processes)
+        return
+    registry = open_registry()
 
     from aigc_core.progress import Progress
-    from aigc_core.sampling.draw import sample as draw
+    from aigc_core.sampling.job import save
+    from aigc_core.sampling.request import request
 
     with contextlib.redirect_stdout(sys.stderr):  # a backend's prints are not the command's output
-        draw(
+        request_ = request(
             path, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
-            block=block, out=out, registry=registry, progress=Progress(False if quiet else None),
+            block=block, threads=threads, registry=registry,
         )  # fmt: skip
+        progress = Progress(False if quiet else None)
+        new = save(request_, out, shard_size=shard_size, registry=registry, progress=progress)
+    if not new:
+        note(f"{out} is there already, made by the same request")
     click.echo(out)
+
+
+def _share(out: str, processes: int) -> None:
+    """Has this command run by several processes, and ends as they end."""
+    from aigc_core.launch import launch
+    from aigc_core.sampling.place import Place
+    from aigc_core.sampling.writers import holds_many, is_folder
+
+    if not holds_many(out):
+        raise UsageError(
+            f"--out {out} is put together by one process; for --processes end it in .npz, .tar or / (a file a sample)"
+        )
+    with Place(Path(out), is_folder(out)).alone():
+        code = launch(sys.argv[1:], processes)
+    if code:
+        sys.exit(code)

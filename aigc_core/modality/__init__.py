@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HOMES: Final = {"image": "image:Image", "text": "text:Text", "audio": "audio:Audio"}
 
-SAMPLE_ENDINGS: Final = (".png", ".npz", ".txt", ".wav")
+SAMPLE_ENDINGS: Final = (".png", ".npz", ".tar", ".txt", ".wav")
 """The endings of all files that samples are written to; each of them carries a record."""
 
 

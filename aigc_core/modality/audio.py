@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 import numpy as np
 
 from aigc_core.errors import UsageError
-from aigc_core.modality.base import RECORD_KEY, Modality
+from aigc_core.modality.base import MANY, RECORD_KEY, Modality
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SILENCE: Final = 0.1
 """Seconds between the clips of one file."""
 
+SOUND_LIMIT: Final = 1 << 30
+"""Bytes of PCM in one file, which is put together in memory. RIFF ends at four times as much."""
+
 
 class Audio(Modality):
     """PCM of one sample rate, which the output's details name as `sample_rate`."""
@@ -32,7 +35,7 @@ class Audio(Modality):
     dtype = np.int16
     axes = ("channels", "samples")
     resize = "crop or pad the clips by --size SAMPLES"
-    endings: ClassVar[Mapping[str, str]] = {".wav": "clips with 0.1 s between", ".npz": "one array"}
+    endings: ClassVar[Mapping[str, str]] = {".wav": "clips with 0.1 s between", **MANY}
 
     def legend(self, details: Mapping[str, Any]) -> str:
         return f"{super().legend(details)} at {details['sample_rate']} Hz"
@@ -56,6 +59,12 @@ class Audio(Modality):
 
     def arrays(self, samples: npt.NDArray[Any], output: Output) -> dict[str, npt.NDArray[Any]]:
         return {"audio": samples, "sample_rate": np.array(output.details["sample_rate"])}
+
+    def most(self, output: Output) -> int:
+        channels, length = output.shape
+        rate = output.details.get("sample_rate")
+        gap = round(SILENCE * rate) if isinstance(rate, int) else 0
+        return max(1, SOUND_LIMIT // ((length + gap) * channels * 2))
 
     def encode(
         self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]

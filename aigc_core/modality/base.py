@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from aigc_core.specs import Output
 
-RECORD_KEY = "aigc"
+RECORD_KEY: Final = "aigc"
 """Under which a file of samples keeps the record of how they were made."""
+MANY: Final = {".npz": "one array", ".tar": "an archive of files"}
+"""The files that hold samples of any modality, as many as there are."""
 
 
 class Modality(ABC):
@@ -36,8 +38,10 @@ class Modality(ABC):
     resize: ClassVar[str]
     """How a user brings data to another shape, to end a message with."""
     endings: ClassVar[Mapping[str, str]]
-    """The files that hold many samples, and what is in them; the first one is the default, and what a
+    """The files that samples are written to, and what is in them; the first one is the default, and what a
     folder holds a sample each of."""
+    beside: ClassVar[tuple[str, ...]] = ()
+    """What the names of the files beside such a file have more than its own."""
 
     def legend(self, details: Mapping[str, Any]) -> str:
         """What the numbers of a shape count, for a reader."""
@@ -60,11 +64,15 @@ class Modality(ABC):
         """What an `.npz` of such samples holds, beside their record."""
 
     @abstractmethod
+    def most(self, output: Output) -> int:
+        """How many samples one file with the first of `endings` can hold, so that it can be opened again."""
+
+    @abstractmethod
     def encode(
         self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
     ) -> dict[str, bytes]:
-        """A file of samples [N, ...] with the first of `endings`: its bytes under "", and of each file
-        beside it under what its name has more. Raises UsageError if so many can't be put into one file."""
+        """A file of samples [N, ...] with the first of `endings`: the bytes of each file beside it under what
+        its name has more, then its own under "". Raises UsageError if so many can't be put into one file."""
 
     @abstractmethod
     def record_text(self, path: Path) -> str:

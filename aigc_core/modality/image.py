@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from aigc_core.modality.base import RECORD_KEY, Modality
+from aigc_core.modality.base import MANY, RECORD_KEY, Modality
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SHEET_PIXELS: Final = 640
 """Small pictures are enlarged, by whole factors, until a sheet is about this wide."""
 
+SHEET_LIMIT: Final = 80_000_000
+"""Pixels of a sheet; Pillow warns of larger pictures when it opens them, and then refuses."""
+
 
 class Image(Modality):
     """Pictures of any number of channels; values 0 .. 255 stand for the range of a generator's output."""
@@ -32,7 +35,7 @@ class Image(Modality):
     dtype = np.uint8
     axes = ("channels", "height", "width")
     resize = "resize a folder by --size HxW"
-    endings: ClassVar[Mapping[str, str]] = {".png": "one sheet", ".npz": "one array"}
+    endings: ClassVar[Mapping[str, str]] = {".png": "one sheet", **MANY}
 
     def batch(self, items: Tensor, output: Output) -> Tensor:
         """uint8 [N, C, H, W] to float32 in the output's range."""
@@ -43,6 +46,11 @@ class Image(Modality):
 
     def arrays(self, samples: npt.NDArray[Any], output: Output) -> dict[str, npt.NDArray[Any]]:
         return {"images": samples}
+
+    def most(self, output: Output) -> int:
+        channels, height, width = output.shape
+        across = width if channels in (1, 3, 4) else width * channels
+        return max(1, SHEET_LIMIT // ((height + 1) * (across + 1)))
 
     def encode(
         self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]

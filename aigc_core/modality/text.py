@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from aigc_core.modality.base import Modality
+from aigc_core.modality.base import MANY, Modality
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SEPARATOR: Final = "\n---\n"
 """Between the texts of one file."""
 
+TEXT_LIMIT: Final = 1 << 30
+"""Bytes of one file of texts, which is put together in memory."""
+
 
 class Text(Modality):
     """Byte values 0 .. 255, never scaled. A 0 byte ends a text; what follows it is dropped."""
@@ -30,7 +33,8 @@ class Text(Modality):
     dtype = np.uint8
     axes = ("bytes",)
     resize = "choose the bytes of an item by --size N"
-    endings: ClassVar[Mapping[str, str]] = {".txt": "texts with a line '---' between", ".npz": "one array"}
+    endings: ClassVar[Mapping[str, str]] = {".txt": "texts with a line '---' between", **MANY}
+    beside = (".json",)
 
     def batch(self, items: Tensor, output: Output) -> Tensor:
         """uint8 [N, length] to int64."""
@@ -50,6 +54,9 @@ class Text(Modality):
 
     def arrays(self, samples: npt.NDArray[Any], output: Output) -> dict[str, npt.NDArray[Any]]:
         return {"text": samples}
+
+    def most(self, output: Output) -> int:
+        return max(1, TEXT_LIMIT // (output.shape[0] + len(SEPARATOR)))
 
     def encode(
         self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]

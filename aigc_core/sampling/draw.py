@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,68 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from aigc_core._version import __version__
-from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError
+from aigc_core.errors import BackendError
 from aigc_core.events import Event
 from aigc_core.interfaces.sampler import Block
 from aigc_core.modality import modality
-from aigc_core.modality.image import to_pixels as to_pixels
-from aigc_core.options import Options, parse
 from aigc_core.progress import Progress
 from aigc_core.registry import Registry, blame, default
-from aigc_core.seeds import MAX_SEED
-from aigc_core.weights.file import Weights, load
-from aigc_core.weights.store import Store
+from aigc_core.sampling.request import Request, request
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from aigc_core.specs import Output, SamplerSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be sampled; `request` makes and checks one."""
-
-    weights: Weights
-    sampler: str
-    spec: SamplerSpec
-    options: Options
-    count: int
-    start: int
-    seed: int
-    block: int
-    images: Tensor | None
-    """[K, C, H, W] float32 in the output's range; sample i is given picture i mod K."""
-    image_names: tuple[str, ...]
-
-    def record(self) -> dict[str, Any]:
-        """What made these samples, and makes them again: plain JSON, kept with every sample."""
-        weights = self.weights.record
-        return {
-            "format": 1,
-            "weights": {
-                key: weights[key] for key in ("model", "tensors_digest", "license", "core", "backend")
-            },
-            "backend": {
-                "distribution": self.weights.model.backend.distribution,
-                "version": self.weights.model.backend.version,
-            },
-            "core": __version__,
-            "sampler": self.sampler,
-            "options": self.options.model_dump(mode="json"),
-            "seed": self.seed,
-            "start": self.start,
-            "count": self.count,
-            "block": self.block,
-            "images": list(self.image_names),
-            "dtype": "float32",
-            "device": str(self.weights.device),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        }
+    from aigc_core.specs import Output
+    from aigc_core.weights.file import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,75 +46,36 @@ class Samples:
         write(out, iter([self.array]), self.output, self.record)
 
 
-def request(
-    weights: str | Path | Weights,
-    *,
-    count: int | None = None,
-    start: int = 0,
-    seed: int = 0,
-    sampler: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    images: Sequence[str | Path] = (),
-    block: int | None = None,
-    device: str | None = None,
-    registry: Registry | None = None,
-) -> Request:
-    """Checks a request and loads its weights. Arguments and errors as in `sample`."""
-    registry = registry or default()
-    if not isinstance(weights, Weights):
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        weights = load(Store().find(str(weights)), registry, device)
-    model = weights.model
-    name, spec = model.sampler_spec(sampler)
-    parsed = parse({"sampler": model.sampler_config(name)}, options or {}, f"sampler {name!r}")["sampler"]
-    if count is None:
-        count = len(images) if images else 64
-    for flag, value, low, high in (
-        ("-n", count, 1, 2**40), ("--start", start, 0, 2**40), ("--seed", seed, 0, MAX_SEED),
-        ("--block", block if block is not None else spec.block, 1, 65536),
-    ):  # fmt: skip
-        if not low <= value <= high:
-            raise UsageError(f"{flag} must lie in {low} .. {high}, not {value}")
-    if unknown := [need for need in spec.needs if need != "image"]:
-        raise UsageError(
-            f"sampler {name!r} of {model.spec.id} needs a {unknown[0]}, which can't be given yet"
-        )
-    if "image" in spec.needs and not images:
-        raise UsageError(f"sampler {name!r} of {model.spec.id} works on pictures: give --image FILE")
-    if images and "image" not in spec.needs:
-        raise UsageError(f"sampler {name!r} of {model.spec.id} takes no --image")
-    given = _read_images(images, weights.generator.output) if images else None
-    return Request(
-        weights, name, spec, parsed, count, start, seed, block or spec.block, given,
-        tuple(Path(p).name for p in images),
-    )  # fmt: skip
+def draw(request: Request, blocks: Iterable[int] | None = None) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """The samples of a request, a block's worth or less at a time: the first one's index, and [n, ...].
 
-
-def draw(request: Request) -> Iterator[npt.NDArray[Any]]:
-    """Samples start .. start + count - 1, as arrays [n, ...] of a block's worth or less, in order.
-
-    Their types are those of `Samples.array`. Whole blocks are computed, whatever part of them is asked for.
+    blocks: the numbers of those to compute, in that order; by default all of `request.blocks`.
+    The arrays' types are those of `Samples.array`. Whole blocks are computed, whatever part of them is asked for.
     Raises BackendError where the sampler fails or returns what the generator's output does not describe.
     """
     weights = request.weights
     sampler = weights.model.sampler(request.sampler)(request.options)
     output = weights.generator.output
     kind, device = modality(output.modality), weights.device
-    end = request.start + request.count
-    for first in range(request.start - request.start % request.block, end, request.block):
+    for number in request.blocks if blocks is None else blocks:
+        first = number * request.block
         block = Block(request.seed, first, request.block, device, images=_images_of(request, first, device))
-        with blame(weights.model.backend, f"in sampler {request.sampler!r}"), torch.inference_mode():
+        with (
+            blame(weights.model.backend, f"in sampler {request.sampler!r}"),
+            torch.inference_mode(),
+            _threads(request.threads),
+        ):
             values = sampler.sample(weights.generator, block)
         if tuple(values.shape) != (request.block, *output.shape):
             raise BackendError(
                 f"sampler {request.sampler!r} of {weights.model.spec.id} returned {tuple(values.shape)}, "
                 f"not {(request.block, *output.shape)}"
             )
-        rows = slice(max(request.start - first, 0), min(end - first, request.block))
-        if problem := kind.problem(values[rows], output):
+        rows = request.rows(number)
+        values = values[rows.start - first : rows.stop - first]
+        if problem := kind.problem(values, output):
             raise BackendError(f"sampler {request.sampler!r} of {weights.model.spec.id} returned {problem}")
-        yield kind.samples(values[rows], output)
+        yield rows.start, kind.samples(values, output)
 
 
 def sample(
@@ -175,8 +88,10 @@ def sample(
     options: Mapping[str, Any] | None = None,
     images: Sequence[str | Path] = (),
     block: int | None = None,
+    threads: int = 1,
     device: str | None = None,
     out: str | Path | None = None,
+    shard_size: int | None = None,
     registry: Registry | None = None,
     progress: Progress | None = None,
 ) -> Samples | None:
@@ -187,40 +102,34 @@ def sample(
     sampler, options: one of the model's samplers and its options (`aigc models show MODEL`).
     images: pictures for samplers that work on pictures; sample i is given picture i mod K.
     block: samples computed together. It decides a sample's last bits, so keep it to see the same ones.
-    out: write there instead (`x.png` a sheet, `x.txt`, `x.wav`, `x.npz`, `dir/` a file a sample) and
-    return None.
+    threads: that a block is computed with. It decides a sample's last bits, too.
+    out: write there instead (`x.png` a sheet, `x.txt`, `x.wav`; `x.npz`, `x.tar`, `dir/` a file a sample) and
+    return None. What is cut off while it writes one of the last three goes on when it is called again.
+    shard_size: samples in each of `x-000000.tar`, `x-000001.tar`, ...; by default all are in `x.tar`.
 
     Raises the errors of `aigc_core.errors`: NotFoundError, UsageError, DamagedFileError, BackendError,
-    DataError for pictures that don't fit, StorageError.
+    DataError for pictures that don't fit, StorageError; InterruptedRun after Ctrl-C where samples were kept.
     """
     registry = registry or default()
     request_ = request(
         weights, count=count, start=start, seed=seed, sampler=sampler, options=options, images=images,
-        block=block, device=device, registry=registry,
+        block=block, threads=threads, device=device, registry=registry,
     )  # fmt: skip
-    record, output = request_.record(), request_.weights.generator.output
+    progress = progress or Progress(False)
     if out is not None:
-        from aigc_core.sampling.writers import check_target
+        from aigc_core.sampling.job import save
 
-        check_target(out, output.modality)
+        save(request_, out, shard_size=shard_size, registry=registry, progress=progress)
+        return None
+    record = request_.record()
     registry.emit(Event("sample.start", record))
-    text = f"{request_.weights.model.spec.id} {request_.sampler}"
-    with (progress or Progress(False)).bar(request_.count, text, "sample") as bar:
-
-        def parts() -> Iterator[npt.NDArray[Any]]:
-            for part in draw(request_):
-                yield part
-                bar.update(len(part))
-
-        if out is None:
-            result = Samples(np.concatenate(list(parts())), record, output)
-        else:
-            from aigc_core.sampling.writers import write
-
-            write(out, parts(), output, record)
-            result = None
+    drawn = []
+    with progress.bar(request_.count, request_.label, "sample") as bar:
+        for _, samples in draw(request_):
+            drawn.append(samples)
+            bar.update(len(samples))
     registry.emit(Event("sample.end", record))
-    return result
+    return Samples(np.concatenate(drawn), record, request_.weights.generator.output)
 
 
 def _images_of(request: Request, first: int, device: torch.device) -> Tensor | None:
@@ -230,24 +139,12 @@ def _images_of(request: Request, first: int, device: torch.device) -> Tensor | N
     return request.images[index].to(device)
 
 
-def _read_images(paths: Sequence[str | Path], output: Output) -> Tensor:
-    """Pictures as [K, C, H, W] in the output's range. Raises NotFoundError or DataError."""
-    from aigc_core.data.folder import decode
-
-    channels, height, width = output.shape
-    pictures = []
-    for path in map(Path, paths):
-        if not path.is_file():
-            raise NotFoundError(f"no picture {path}")
-        pixels = decode(path, None, grey=channels == 1).pixels
-        if pixels is None:
-            raise DataError(f"{path}: not a picture that can be read")
-        if pixels.shape[1:] != (height, width):
-            raise DataError(
-                f"{path}: {pixels.shape[1]}x{pixels.shape[2]}, but the weights make {height}x{width}; resize it"
-            )
-        if len(pixels) != channels:
-            raise DataError(f"{path}: has {len(pixels)} channels, but the weights make {channels}")
-        pictures.append(pixels)
-    scale = (output.high - output.low) / 255.0
-    return torch.from_numpy(np.stack(pictures)).float().mul_(scale).add_(output.low)
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Within the block torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,40 @@
+"""The record that a file of samples carries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
+from aigc_core.modality import HOMES, modality
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of a file that aigc wrote samples to. Raises NotFoundError, DamagedFileError, or
+    UsageError for a file without a record."""
+    if not path.is_file():
+        raise NotFoundError(f"no file {path}")
+    try:
+        text = _record_text(path)
+        record = json.loads(text) if text else None
+    except Exception as error:
+        raise DamagedFileError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(record, dict):
+        raise UsageError(f"{path}: carries no record of aigc")
+    return record
+
+
+def _record_text(path: Path) -> str:
+    if path.suffix == ".npz":
+        import numpy as np
+
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            return str(archive["record"]) if "record" in archive.files else ""
+    if path.suffix == ".tar":
+        import tarfile
+
+        with tarfile.open(path, "r:") as archive_:
+            return archive_.pax_headers.get("comment", "")
+    kinds = [kind for kind in map(modality, HOMES) if path.suffix in kind.endings]
+    return kinds[0].record_text(path) if kinds else ""

@@ -1,0 +1,162 @@
+"""What is to be sampled."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from aigc_core._version import __version__
+from aigc_core.errors import DataError, NotFoundError, UsageError
+from aigc_core.launch import rank
+from aigc_core.options import Options, parse
+from aigc_core.registry import Registry, default
+from aigc_core.seeds import MAX_SEED
+from aigc_core.weights.file import Weights, load
+from aigc_core.weights.store import Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aigc_core.specs import Output, SamplerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be sampled; `request` makes and checks one."""
+
+    weights: Weights
+    sampler: str
+    spec: SamplerSpec
+    options: Options
+    count: int
+    start: int
+    seed: int
+    block: int
+    images: Tensor | None
+    """[K, C, H, W] float32 in the output's range; sample i is given picture i mod K."""
+    image_names: tuple[str, ...]
+    threads: int = 1
+    """That a block is computed with. Sums over several threads differ in their last bits from those over one."""
+
+    @property
+    def blocks(self) -> range:
+        """The numbers of the blocks that hold these samples: block k is samples k * size .. (k + 1) * size - 1."""
+        return range(self.start // self.block, (self.start + self.count - 1) // self.block + 1)
+
+    def rows(self, number: int) -> range:
+        """The indices of the samples that are asked for of a block."""
+        first = number * self.block
+        return range(max(self.start, first), min(self.start + self.count, first + self.block))
+
+    @property
+    def label(self) -> str:
+        """For a progress bar."""
+        return f"{self.weights.model.spec.id} {self.sampler}"
+
+    def record(self) -> dict[str, Any]:
+        """What made these samples, and makes them again: plain JSON, kept with every sample."""
+        weights = self.weights.record
+        return {
+            "format": 1,
+            "weights": {
+                key: weights[key] for key in ("model", "tensors_digest", "license", "core", "backend")
+            },
+            "backend": {
+                "distribution": self.weights.model.backend.distribution,
+                "version": self.weights.model.backend.version,
+            },
+            "core": __version__,
+            "sampler": self.sampler,
+            "options": self.options.model_dump(mode="json"),
+            "seed": self.seed,
+            "start": self.start,
+            "count": self.count,
+            "block": self.block,
+            "images": list(self.image_names),
+            "dtype": "float32",
+            "device": self.weights.device.type,
+            "threads": self.threads,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+
+
+def request(
+    weights: str | Path | Weights,
+    *,
+    count: int | None = None,
+    start: int = 0,
+    seed: int = 0,
+    sampler: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    images: Sequence[str | Path] = (),
+    block: int | None = None,
+    threads: int = 1,
+    device: str | None = None,
+    registry: Registry | None = None,
+) -> Request:
+    """Checks a request and loads its weights. Arguments and errors as in `aigc_core.sample`."""
+    registry = registry or default()
+    if not isinstance(weights, Weights):
+        if device is None:
+            device = f"cuda:{_gpu()}" if torch.cuda.is_available() else "cpu"
+        weights = load(Store().find(str(weights)), registry, device)
+    model = weights.model
+    name, spec = model.sampler_spec(sampler)
+    parsed = parse({"sampler": model.sampler_config(name)}, options or {}, f"sampler {name!r}")["sampler"]
+    if count is None:
+        count = len(images) if images else 64
+    for flag, value, low, high in (
+        ("-n", count, 1, 2**40), ("--start", start, 0, 2**40), ("--seed", seed, 0, MAX_SEED),
+        ("--block", block if block is not None else spec.block, 1, 65536),
+        ("--threads", threads, 1, 1024),
+    ):  # fmt: skip
+        if not low <= value <= high:
+            raise UsageError(f"{flag} must lie in {low} .. {high}, not {value}")
+    if unknown := [need for need in spec.needs if need != "image"]:
+        raise UsageError(
+            f"sampler {name!r} of {model.spec.id} needs a {unknown[0]}, which can't be given yet"
+        )
+    if "image" in spec.needs and not images:
+        raise UsageError(f"sampler {name!r} of {model.spec.id} works on pictures: give --image FILE")
+    if images and "image" not in spec.needs:
+        raise UsageError(f"sampler {name!r} of {model.spec.id} takes no --image")
+    given = _read_images(images, weights.generator.output) if images else None
+    return Request(
+        weights, name, spec, parsed, count, start, seed, block or spec.block, given,
+        tuple(Path(p).name for p in images), threads,
+    )  # fmt: skip
+
+
+def _gpu() -> int:
+    """Processes of one job share the GPUs of the machine."""
+    return rank() % torch.cuda.device_count()
+
+
+def _read_images(paths: Sequence[str | Path], output: Output) -> Tensor:
+    """Pictures as [K, C, H, W] in the output's range. Raises NotFoundError or DataError."""
+    from aigc_core.data.folder import decode
+
+    channels, height, width = output.shape
+    pictures = []
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise NotFoundError(f"no picture {path}")
+        pixels = decode(path, None, grey=channels == 1).pixels
+        if pixels is None:
+            raise DataError(f"{path}: not a picture that can be read")
+        if pixels.shape[1:] != (height, width):
+            raise DataError(
+                f"{path}: {pixels.shape[1]}x{pixels.shape[2]}, but the weights make {height}x{width}; resize it"
+            )
+        if len(pixels) != channels:
+            raise DataError(f"{path}: has {len(pixels)} channels, but the weights make {channels}")
+        pictures.append(pixels)
+    scale = (output.high - output.low) / 255.0
+    return torch.from_numpy(np.stack(pictures)).float().mul_(scale).add_(output.low)
