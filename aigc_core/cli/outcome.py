@@ -20,6 +20,8 @@ def show_outcome(done: Trained, as_json: bool) -> None:
         note(f"skipped {item}")
     if done.skipped:
         note(f"skipped {len(done.skipped)} unreadable files in all (--strict makes that an error)")
+    for remark in done.remarks:
+        note(remark)
     if as_json:
         print_json({**asdict(done), "path": str(done.path), "run": str(done.run), **done.record,
                     "already_finished": done.already_finished})  # fmt: skip

@@ -12,6 +12,7 @@ import click
 
 from aigc_core.cli.common import fields, json_option, note, open_registry, print_json, table
 from aigc_core.cli.groups import LazyGroup
+from aigc_core.training.settings import Settings
 from aigc_core.cli.run_page import amount, moment, no_command, page, summary, whole
 from aigc_core.errors import DamagedFileError, UsageError
 
@@ -173,7 +174,8 @@ def _arguments(record: Record) -> dict[str, Any]:
 
     command = dict(record.command or {})
     command.pop("again", None)  # to go on is not to begin once more
-    known = set(inspect.signature(train).parameters) - {"registry", "progress"}
+    known = {*inspect.signature(train).parameters, *Settings.__dataclass_fields__}
+    known -= {"registry", "progress", "settings", "began"}
     if strange := sorted(set(command) - known):
         raise UsageError(
             f"run {record.id} was begun with {', '.join(strange)}, which this version of aigc does not know; "
@@ -186,10 +188,11 @@ def _arguments(record: Record) -> dict[str, Any]:
 
 def _check_same(record: Record, command: Mapping[str, Any], registry: Registry) -> None:
     """Raises UsageError if the arguments have come to mean another run: then nothing would be gone on with."""
-    from aigc_core.training.job import plan
+    from aigc_core.training.plan import plan
 
-    known = inspect.signature(plan).parameters
-    now = plan(**{key: value for key, value in command.items() if key in known}, registry=registry)
+    asked = {key: value for key, value in command.items() if key in Settings.__dataclass_fields__}
+    rest = {key: value for key, value in command.items() if key not in asked}
+    now = plan(**rest, settings=Settings(**asked), registry=registry)
     run = now.run()
     if run.folder == record.folder:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from accelerate.accelerator import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.utils.dataclasses import DistributedDataParallelKwargs
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -52,7 +52,7 @@ class AccelerateEngine:
         """batch_size: items a step, over all processes. Raises UsageError if the settings do not fit the machine."""
         self._settings = settings = settings or Settings(precision="fp32")
         self._accelerator = Accelerator(
-            cpu=cpu or settings.cpu, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]
+            cpu=cpu or settings.cpu or not torch.accelerator.is_available()
         )
         self.rank: int = self._accelerator.process_index
         self.processes: int = self._accelerator.num_processes
@@ -113,9 +113,9 @@ class AccelerateEngine:
             shard(module, self._mesh)
             self._modules.append(module)
             return module
-        prepared: _M = self._accelerator.prepare_model(module)
+        prepared = _distributed(module, self.device)
         self._modules.append(prepared)
-        return prepared
+        return prepared  # type: ignore[return-value]
 
     def unwrap(self, module: nn.Module) -> nn.Module:
         inner: nn.Module = module.module if isinstance(module, DistributedDataParallel) else module
@@ -358,6 +358,15 @@ class _Dropout(nn.Module):
             )
 
         return x * engine._mine(tuple(x.shape), draw).div_(1 - self.p)
+
+
+def _distributed(module: nn.Module, device: torch.device) -> nn.Module:
+    """A network whose gradients are averaged over the processes. Its buffers are functions of what is equal
+    in all of them, or averaged by themselves; sending them round would write into what a backward needs."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    quiet = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    devices = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=devices, **{quiet: False})
 
 
 def _precision(asked: str, device: torch.device) -> str:

@@ -18,7 +18,7 @@ from aigc_core.progress import Progress
 from aigc_core.registry import Registry, blame, default
 from aigc_core.training.engine import AccelerateEngine
 from aigc_core.training.loop import Stop
-from aigc_core.training.measure import measure, steps_within
+from aigc_core.training.measure import steps_within
 from aigc_core.training.plan import Plan, plan
 from aigc_core.training.run import Run, differences
 from aigc_core.training.session import Session
@@ -96,7 +96,7 @@ def train(
         model, data, name=name, steps=steps, epochs=epochs, seed=seed, options=options, size=size,
         strict=strict, settings=_settings(settings), registry=registry, progress=progress,
     )  # fmt: skip
-    engine = _engine(plan_)
+    engine = open_engine(plan_)
     try:
         return _train(plan_, engine, again, registry, progress, began)
     finally:
@@ -110,7 +110,8 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         raise UsageError(f"train() takes no such setting: {error}") from None
 
 
-def _engine(plan_: Plan) -> AccelerateEngine:
+def open_engine(plan_: Plan) -> AccelerateEngine:
+    """The engine of a plan; close it. Raises UsageError where the plan does not fit the machine."""
     return AccelerateEngine(
         plan_.seed, plan_.options.batch_size, max(plan_.steps, 1), settings=plan_.settings
     )
@@ -225,5 +226,3 @@ def _published(store: Store, name: str, record: Mapping[str, Any], again: bool) 
     same = last.get("tensors_digest") == record["tensors_digest"]
     return str(versions[-1]) if same and last.get("training", {}).get("run") == record["training"]["run"] else None
 
-
-__all__ = ["Plan", "Trained", "measure", "plan", "train"]

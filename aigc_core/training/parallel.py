@@ -8,12 +8,32 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.nn.functional import all_reduce
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        whole = value.clone()
+        distributed.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        whole = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(whole)
+        return whole
+
+
+def _sum(value: Tensor) -> Tensor:
+    whole: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+    return whole
 
 
 class GlobalBatchNorm(_BatchNorm):
@@ -31,8 +51,8 @@ class GlobalBatchNorm(_BatchNorm):
         shape = [1, -1, *[1] * (x.dim() - 2)]
         values = x.float()
         processes = distributed.get_world_size()
-        mean = all_reduce(values.mean(axes)) / processes  # type: ignore[no-untyped-call]
-        variance = all_reduce((values - mean.view(shape)).square().mean(axes)) / processes  # type: ignore[no-untyped-call]
+        mean = _sum(values.mean(axes)) / processes
+        variance = _sum((values - mean.view(shape)).square().mean(axes)) / processes
         if self.training and self.running_mean is not None and self.running_var is not None:
             self._follow(mean.detach(), variance.detach(), x.numel() // x.shape[1] * processes)
         normal = (values - mean.view(shape)) * torch.rsqrt(variance + self.eps).view(shape)
