@@ -18,6 +18,7 @@ from aigc_core.errors import DamagedFileError, UsageError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from aigc_core.progress import Progress
     from aigc_core.registry import Registry
     from aigc_core.training.history import Record
 
@@ -114,7 +115,7 @@ def resume(run: str, quiet: bool, as_json: bool) -> None:
     command = _arguments(record)
     progress = Progress(False if quiet else None)
     with contextlib.redirect_stdout(sys.stderr):  # what a backend prints must not spoil --json
-        _check_same(record, command, registry)
+        _check_same(record, command, registry, progress)
         done = train(**command, registry=registry, progress=progress)
     show_outcome(done, as_json)
 
@@ -184,12 +185,13 @@ def _arguments(record: Record) -> dict[str, Any]:
     return command
 
 
-def _check_same(record: Record, command: Mapping[str, Any], registry: Registry) -> None:
+def _check_same(record: Record, command: Mapping[str, Any], registry: Registry, progress: Progress) -> None:
     """Raises UsageError if the arguments have come to mean another run: then nothing would be gone on with."""
     from aigc_core.training.job import plan
 
     known = inspect.signature(plan).parameters
-    now = plan(**{key: value for key, value in command.items() if key in known}, registry=registry)
+    given = {key: value for key, value in command.items() if key in known}
+    now = plan(**given, registry=registry, progress=progress)
     run = now.run()
     if run.folder == record.folder:
         return
