@@ -129,7 +129,8 @@ def rm(run: tuple[str, ...], finished: bool, yes: bool) -> None:
 
     One that is being trained is refused. One that could be gone on with is asked about.
     """
-    from aigc_core.training.history import is_locked, locate, read, remove, runs
+    from aigc_core.training.history import is_locked, read, runs
+    from aigc_core.training.removal import locate, remove
 
     folders = dict.fromkeys(locate(reference) for reference in run)
     if finished:
