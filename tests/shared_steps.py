@@ -1,6 +1,6 @@
 """Trains a model for some steps and writes the metrics of each as JSON: run alone, or by torchrun in several processes.
 
-    python shared_steps.py MODEL DATA BATCH_SIZE STEPS OUT [SETTING=VALUE ...]
+python shared_steps.py MODEL DATA BATCH_SIZE STEPS OUT [SETTING=VALUE ...]
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ def main(model: str, data: str, batch_size: str, steps: str, out: str, *given: s
     options = settings.pop("options", {})
     settings = {"precision": "fp32", "cpu": True, **settings}
     planned = plan(
-        model, data, steps=int(steps), options={"batch_size": batch_size, **options}, settings=Settings(**settings)
+        model,
+        data,
+        steps=int(steps),
+        options={"batch_size": batch_size, **options},
+        settings=Settings(**settings),
     )
     engine = AccelerateEngine(planned.seed, int(batch_size), int(steps), settings=planned.settings)
     generator = planned.build().train()
@@ -44,7 +48,9 @@ def main(model: str, data: str, batch_size: str, steps: str, out: str, *given: s
     kept = engine.whole(trainer.result()).state_dict()
     total = {name: float(tensor.float().abs().sum()) for name, tensor in kept.items()}
     if engine.rank == 0:
-        Path(out).write_text(json.dumps({"metrics": told, "held": held(state), "kept": total}), encoding="utf-8")
+        Path(out).write_text(
+            json.dumps({"metrics": told, "held": held(state), "kept": total}), encoding="utf-8"
+        )
     engine.close()
 
 

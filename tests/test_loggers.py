@@ -233,6 +233,17 @@ def test_asking_for_the_package_imports_nothing() -> None:
 
 
 @needs_tensorboard
+def test_tensorboard_prints_nothing(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from aigc_core.training.tensorboard import TensorBoard; "
+        f"board = TensorBoard(Path({str(tmp_path / 'tb')!r})); board.log(1, {{'loss': 1.0}}); "
+        "board.close(); board.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@needs_tensorboard
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_that_cannot_be_written_to_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")

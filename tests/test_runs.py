@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from helpers import Result, Run, Site
 from PIL import Image
 
 from aigc_core.errors import DamagedFileError, InterruptedRun, NotFoundError, UsageError
-from aigc_core.training.history import Record, find, matches, remove, runs
+from aigc_core.training.history import Record, find, matches, runs
 from aigc_core.training.job import train
+from aigc_core.training.removal import remove
 
 KEY = "0123456789ab"
 
@@ -413,7 +415,7 @@ def test_where_a_run_cannot_be_removed_it_is_said(home: Path, process: Run) -> N
     try:
         result: Result = process("runs", "rm", "mine")
         assert result.code == 8
-        assert "cannot" in result.error
+        assert f"cannot remove {folder}: operation not permitted" in result.error
         assert folder.exists()
     finally:
         subprocess.run(["chattr", "-i", folder, folder / "run.json"], check=True)
@@ -429,3 +431,32 @@ def test_the_shell_completes_a_run(command: str, process: Run, home: Path) -> No
     words = {"COMP_WORDS": f"aigc runs {command} al", "COMP_CWORD": "3"}
     done = process(_AIGC_COMPLETE="bash_complete", **words)
     assert done.out.split() == [f"plain,alpha-{KEY}"]
+
+
+# the page
+
+
+def test_the_page_shows_what_the_commands_print(
+    aigc: Run, site: Site, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first words of its lines: figures, dates and keys are of the day."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "runs.md").read_text(encoding="utf-8")
+    second = {"model": "vae/mlp", "data": "digits", "name": "second", "steps": 60}
+    record = stop_at(25, site, monkeypatch, **second)
+    train("vae/mlp", "digits", name="first", steps=2)
+    (record.folder / "curves.png").touch()
+    (record.folder / "checkpoints").mkdir(exist_ok=True)
+    (record.folder / "checkpoints" / "00000020.safetensors").touch()
+    plan = json.loads((record.folder / "run.json").read_text())
+    (record.folder / "run.json").write_text(json.dumps({**plan, "began": "2026-01-02T03:04:05+00:00"}))
+    blocks = re.findall(r"^```console\n\$ aigc (.*)\n((?:.*\n)*?)```", page, re.MULTILINE)
+    assert len(blocks) == 4
+    for command, shown in blocks:
+        if "resume" in command:
+            (record.folder / "checkpoints" / "00000020.safetensors").unlink()
+        done = aigc(*command.split())
+        assert done.code == 0, done.err
+        words = [
+            [line.partition(" ")[0].partition("-")[0] for line in t.splitlines()] for t in (shown, done.out)
+        ]
+        assert sorted(words[0]) == sorted(words[1]), command

@@ -119,8 +119,12 @@ def _metrics(record: Record) -> str | None:
 
 
 def _pairs(values: Mapping[str, Any], between: str) -> str:
+    """`lr=0.002, hidden=512,256`: a value is spelt as `-o` takes it."""
+
     def told(value: Any) -> str:
-        return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if not isinstance(value, list):
+            return str(value)
+        return ("," if between == "=" else between).join(map(str, value))
 
     return ", ".join(f"{name}{between}{told(value)}" for name, value in values.items())
 

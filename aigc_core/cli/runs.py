@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from aigc_core.cli.common import fields, json_option, note, open_registry, print_json, table
 from aigc_core.cli.groups import LazyGroup
-from aigc_core.training.settings import Settings
 from aigc_core.cli.run_page import amount, moment, no_command, page, summary, whole
 from aigc_core.errors import DamagedFileError, UsageError
+from aigc_core.training.settings import Settings
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from aigc_core.registry import Registry
     from aigc_core.training.history import Record
 
     _Type = click.ParamType[Any]
@@ -115,8 +113,7 @@ def resume(run: str, quiet: bool, as_json: bool) -> None:
     command = _arguments(record)
     progress = Progress(False if quiet else None)
     with contextlib.redirect_stdout(sys.stderr):  # what a backend prints must not spoil --json
-        _check_same(record, command, registry)
-        done = train(**command, registry=registry, progress=progress)
+        done = train(**command, expected=record.folder.name, registry=registry, progress=progress)
     show_outcome(done, as_json)
 
 
@@ -129,7 +126,8 @@ def rm(run: tuple[str, ...], finished: bool, yes: bool) -> None:
 
     One that is being trained is refused. One that could be gone on with is asked about.
     """
-    from aigc_core.training.history import is_locked, locate, read, remove, runs
+    from aigc_core.training.history import is_locked, read, runs
+    from aigc_core.training.removal import locate, remove
 
     folders = dict.fromkeys(locate(reference) for reference in run)
     if finished:
@@ -175,7 +173,7 @@ def _arguments(record: Record) -> dict[str, Any]:
     command = dict(record.command or {})
     command.pop("again", None)  # to go on is not to begin once more
     known = {*inspect.signature(train).parameters, *Settings.__dataclass_fields__}
-    known -= {"registry", "progress", "settings", "began"}
+    known -= {"registry", "progress", "settings", "began", "expected"}
     if strange := sorted(set(command) - known):
         raise UsageError(
             f"run {record.id} was begun with {', '.join(strange)}, which this version of aigc does not know; "
@@ -184,22 +182,3 @@ def _arguments(record: Record) -> dict[str, Any]:
     if isinstance(command.get("size"), list):
         command["size"] = tuple(command["size"])
     return command
-
-
-def _check_same(record: Record, command: Mapping[str, Any], registry: Registry) -> None:
-    """Raises UsageError if the arguments have come to mean another run: then nothing would be gone on with."""
-    from aigc_core.training.plan import plan
-
-    asked = {key: value for key, value in command.items() if key in Settings.__dataclass_fields__}
-    rest = {key: value for key, value in command.items() if key not in asked}
-    now = plan(**rest, settings=Settings(**asked), registry=registry)
-    run = now.run()
-    if run.folder == record.folder:
-        return
-    old, new = dict(record.plan), {**run.plan, "data": now.data_record()}
-    changed = [k for k in ("data", "model", "config", "training", "backend", "core", "torch")
-               if k in old and k in new and old[k] != new[k]]  # fmt: skip
-    raise UsageError(
-        f"run {record.id} cannot go on: what it was begun with has changed since "
-        f"({', '.join(changed) or 'its plan'}); begin anew by aigc train, and remove it: aigc runs rm {record.id}"
-    )

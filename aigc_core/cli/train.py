@@ -84,36 +84,52 @@ class Duration(_Type):
     "--accumulate", type=int, default=1, metavar="N", help="Take each batch in N parts, to need less memory."
 )
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
     help="auto: bf16 where the machine has it in hardware.",
 )
 @click.option("--compile", is_flag=True, help="Compile the networks before training (torch.compile).")
 @click.option(
-    "--on-nan", type=click.Choice(ON_NAN), default="rollback", show_default=True,
+    "--on-nan",
+    type=click.Choice(ON_NAN),
+    default="rollback",
+    show_default=True,
     help="When training diverges: go back and take smaller steps, three times at most; or stop.",
 )
 @click.option(
-    "--checkpoint-every", type=int, metavar="N",
+    "--checkpoint-every",
+    type=int,
+    metavar="N",
     help="Steps between checkpoints; by default about one a minute.",
 )
 @click.option(
-    "--keep", type=int, default=2, show_default=True, metavar="K",
+    "--keep",
+    type=int,
+    default=2,
+    show_default=True,
+    metavar="K",
     help="Checkpoints that are kept while it trains, beside the best one.",
 )
 @click.option("--keep-checkpoints", is_flag=True, help="Leave them there when it has ended.")
 @click.option(
-    "--sheet-every", type=int, metavar="N",
+    "--sheet-every",
+    type=int,
+    metavar="N",
     help="Steps between sheets of samples; by default about eight in all, 0 for none.",
 )
 @click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too.")
 @click.option(
-    "--allow-drift", is_flag=True,
+    "--allow-drift",
+    is_flag=True,
     help="Go on with a run that began under other versions, or on another machine.",
 )
 @click.option("--cpu", is_flag=True, help="Leave the GPU alone.")
 @click.option("--again", is_flag=True, help="Train once more what has finished, as a new version.")
 @click.option(
-    "--dry-run", is_flag=True,
+    "--dry-run",
+    is_flag=True,
     help="Check everything, measure a few steps, show what would be trained, and keep nothing.",
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -175,7 +191,8 @@ def _age() -> float:
     """Seconds that this process has been running: its imports are part of a budget."""
     import psutil
 
-    return max(0.0, time.time() - float(psutil.Process().create_time()))
+    created: float = psutil.Process().create_time()  # type: ignore[no-untyped-call]
+    return max(0.0, time.time() - created)
 
 
 def _dry_run(model: str, data: str, settings: Settings, common: dict[str, Any], as_json: bool) -> None:

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from aigc_core.errors import UsageError
 from aigc_core.seeds import derive
 from aigc_core.training.average import ExponentialAverage
-from aigc_core.training.parallel import deal_moments, held, shard, share_batch_statistics
+from aigc_core.training.parallel import deal_moments, shard, share_batch_statistics
 from aigc_core.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ class AccelerateEngine:
     ) -> None:
         """batch_size: items a step, over all processes. Raises UsageError if the settings do not fit the machine."""
         self._settings = settings = settings or Settings(precision="fp32")
-        self._accelerator = Accelerator(
-            cpu=cpu or settings.cpu or not torch.accelerator.is_available()
-        )
+        self._accelerator = Accelerator(cpu=cpu or settings.cpu or not torch.accelerator.is_available())
         self.rank: int = self._accelerator.process_index
         self.processes: int = self._accelerator.num_processes
         self._seed, self.batch_size = seed, batch_size
@@ -67,9 +65,17 @@ class AccelerateEngine:
             )
         self.precision = _precision(settings.precision, self.device)
         self._dtype = _DTYPES.get(self.precision)
-        self._accelerator.scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
-        if settings.compile and self.device.type == "cpu" and not (shutil.which("c++") or shutil.which("g++")):
-            raise UsageError("--compile needs a C++ compiler, and none is installed; leave it out, or install g++")
+        self._accelerator.scaler = (
+            torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+        )
+        if (
+            settings.compile
+            and self.device.type == "cpu"
+            and not (shutil.which("c++") or shutil.which("g++"))
+        ):
+            raise UsageError(
+                "--compile needs a C++ compiler, and none is installed; leave it out, or install g++"
+            )
         if settings.shard and self.processes == 1:
             raise UsageError("--shard shares a model out over processes: give --processes 2 or more")
         self._accelerator.gradient_state._set_sync_gradients(True)  # type: ignore[no-untyped-call]
@@ -264,7 +270,11 @@ class AccelerateEngine:
     def environment(self) -> dict[str, Any]:
         """What a result's last bits depend on beside its run."""
         cuda = self.device.type == "cuda"
-        device = torch.cuda.get_device_name(self.device) if cuda else f"cpu {torch.backends.cpu.get_cpu_capability()}"
+        device = (
+            torch.cuda.get_device_name(self.device)
+            if cuda
+            else f"cpu {torch.backends.cpu.get_cpu_capability()}"
+        )
         return {
             "torch": torch.__version__,
             "device": device,
@@ -366,7 +376,8 @@ def _distributed(module: nn.Module, device: torch.device) -> nn.Module:
     known = inspect.signature(DistributedDataParallel).parameters
     quiet = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     devices = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=devices, **{quiet: False})
+    arguments: dict[str, Any] = {"device_ids": devices, quiet: False}
+    return DistributedDataParallel(module, **arguments)
 
 
 def _precision(asked: str, device: torch.device) -> str:

@@ -61,7 +61,9 @@ class Guards:
                 continue
             largest = self.largest.setdefault(name, abs(value))
             if abs(value) > EXPLODED * max(largest, 1.0):
-                raise Diverged(f"{name} has exploded to {value:.4g} at step {step}, from at most {largest:.4g}")
+                raise Diverged(
+                    f"{name} has exploded to {value:.4g} at step {step}, from at most {largest:.4g}"
+                )
             self.largest[name] = max(largest, abs(value))
         if spread is None:
             return

@@ -6,15 +6,12 @@ import contextlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from aigc_core.errors import DamagedFileError, NotFoundError, UsageError, did_you_mean
-from aigc_core.files import storage_errors
 from aigc_core.home import home
 from aigc_core.training.metrics import last_metrics
 
@@ -22,8 +19,6 @@ State = Literal["finished", "running", "failed", "interrupted"]
 
 FOLDER: Final = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)-(?P<key>[0-9a-f]{12})")
 KEY_PREFIX: Final = re.compile(r"[0-9a-f]{4,12}")
-REMOVED: Final = ".removed-"
-"""Begins the name of a folder that is being deleted: what a kill leaves of it, the next removal clears."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +98,14 @@ def runs(damaged: Callable[[DamagedFileError], None] | None = None) -> Iterator[
     """Every run, in the order of their names. One that can't be read is handed to `damaged` and left out."""
     for name in ids():
         try:
-            yield read(root() / name)
+            record = read(root() / name)
         except DamagedFileError as error:
             if damaged is not None:
                 damaged(error)
+        except FileNotFoundError:  # removed since
+            continue
+        else:
+            yield record
 
 
 def matches(reference: str) -> list[Record]:
@@ -158,7 +157,7 @@ def read(folder: Path) -> Record:
         state = "running"
     elif failed:
         state = "failed"
-    files = _files(folder)
+    present = files(folder)
     return Record(
         name=named["name"],
         key=named["key"],
@@ -171,8 +170,8 @@ def read(folder: Path) -> Record:
         checkpoint=max(kept, default=None),
         weights=weights,
         reason=failed if state == "failed" else None,
-        modified=max((s.st_mtime for s in files), default=folder.stat().st_mtime),
-        size=sum(s.st_size for s in files),
+        modified=max((s.st_mtime for s in present), default=folder.stat().st_mtime),
+        size=sum(s.st_size for s in present),
         plan=plan,
     )
 
@@ -191,50 +190,6 @@ def is_locked(folder: Path) -> bool:
         return True
     except OSError:  # a folder of somebody else's: it can't be known
         return False
-
-
-def remove(folder: Path) -> int:
-    """Deletes a run; returns the bytes that it took. Raises UsageError if it is being trained, StorageError.
-
-    It is renamed aside first, so that a kill half-way leaves no half of a run.
-    """
-    from filelock import FileLock, Timeout
-
-    clear_removed()
-    size = sum(s.st_size for s in _files(folder))
-    with storage_errors(folder):
-        aside = Path(tempfile.mkdtemp(prefix=REMOVED, dir=folder.parent)) / folder.name
-        try:
-            with FileLock(folder / ".lock", timeout=0):
-                folder.rename(aside)
-        except Timeout:
-            aside.parent.rmdir()
-            raise UsageError(f"run {folder.name} is being trained; stop it first (Ctrl-C keeps it)") from None
-        except OSError:
-            aside.parent.rmdir()
-            raise
-        with contextlib.suppress(FileNotFoundError):  # another removal has cleared it meanwhile
-            shutil.rmtree(aside.parent)
-    return size
-
-
-def clear_removed() -> None:
-    """Ends the removals that a kill broke off."""
-    for left in root().glob(f"{REMOVED}*"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def locate(reference: str) -> Path:
-    """The folder of a run to be removed: as `find`, but what can't be read is found too, by its full name,
-    and a name that several runs share is an error. Raises NotFoundError, UsageError, DamagedFileError.
-    """
-    if reference in ids():
-        return root() / reference
-    found = matches(reference)
-    if len(found) > 1:
-        names = ", ".join(f"{r.id} ({r.state})" for r in found)
-        raise UsageError(f"run {reference!r} is ambiguous: {names}; give one of them in full")
-    return found[0].folder
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -266,7 +221,7 @@ def _damaged(path: Path, reason: str) -> DamagedFileError:
     return DamagedFileError(f"{path}: cannot be read ({reason}); {advice}")
 
 
-def _files(folder: Path) -> list[os.stat_result]:
+def files(folder: Path) -> list[os.stat_result]:
     """What belongs to a run, but for the lock, which is touched by whoever looks whether it is held."""
     found = []
     for path in folder.rglob("*"):

@@ -20,7 +20,7 @@ from aigc_core.training.engine import AccelerateEngine
 from aigc_core.training.loop import Stop
 from aigc_core.training.measure import steps_within
 from aigc_core.training.plan import Plan, plan
-from aigc_core.training.run import Run, differences
+from aigc_core.training.run import Run, differences, read_record
 from aigc_core.training.session import Session
 from aigc_core.training.settings import Settings
 from aigc_core.weights.file import encode
@@ -69,6 +69,7 @@ def train(
     registry: Registry | None = None,
     progress: Progress | None = None,
     began: float | None = None,
+    expected: str | None = None,
     **settings: Any,
 ) -> Trained:
     """Fits a model to data and keeps the generator in the store as the next version of `name`.
@@ -81,6 +82,7 @@ def train(
     options: the model's and its trainer's options by name (`aigc models show MODEL`).
     again: train a run that has finished once more, as a new version.
     began: the `time.perf_counter` from which a budget counts; by default this call.
+    expected: the name of the run's folder, where this call must go on with that one and begin no other.
     settings: those of `aigc_core.training.settings.Settings` by name: `budget`, `precision`, `accumulate`,
     `compile`, `shard`, `on_nan`, `checkpoint_every`, `keep`, `sheet_every`, `tensorboard`, `allow_drift`, `cpu`.
 
@@ -98,9 +100,23 @@ def train(
     )  # fmt: skip
     engine = open_engine(plan_)
     try:
+        _check_expected(plan_, expected)
         return _train(plan_, engine, again, registry, progress, began)
     finally:
         engine.close()
+
+
+def _check_expected(plan_: Plan, expected: str | None) -> None:
+    """Raises UsageError if a run's arguments have come to mean another run."""
+    run = plan_.run()
+    if expected is None or run.folder.name == expected:
+        return
+    before = read_record(run.folder.with_name(expected))
+    changed = [name for name, value in run.plan.items() if name in before and before[name] != value]
+    raise UsageError(
+        f"run {expected} cannot go on: what it was begun with has changed since ({', '.join(changed) or 'its plan'}); "
+        f"begin anew by aigc train, and remove it: aigc runs rm {expected}"
+    )
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:
@@ -148,16 +164,16 @@ def _train(
             content, record = encode(generator, plan_.model, plan_.data_record(), training)
             weights = None
             if first:
-                weights = str(_published(store, plan_.name, record, again) or store.publish(plan_.name, content))
+                weights = str(
+                    _published(store, plan_.name, record, again) or store.publish(plan_.name, content)
+                )
                 run.write(weights=weights)
                 session.checkpoints.forget(lambda step: plan_.settings.keep_checkpoints)
         weights = engine.told(weights)
     if first:
         registry.emit(Event("train.end", {"weights": weights, "metrics": session.metrics}))
     seconds, skipped = time.perf_counter() - started, plan_.dataset.skipped
-    return Trained(
-        weights, store.find(weights), record, run.folder, begun, seconds, skipped, session.remarks
-    )
+    return Trained(weights, store.find(weights), record, run.folder, begun, seconds, skipped, session.remarks)
 
 
 @contextlib.contextmanager
@@ -224,5 +240,8 @@ def _published(store: Store, name: str, record: Mapping[str, Any], again: bool) 
         return None
     last = read_header(versions[-1].path).record
     same = last.get("tensors_digest") == record["tensors_digest"]
-    return str(versions[-1]) if same and last.get("training", {}).get("run") == record["training"]["run"] else None
-
+    return (
+        str(versions[-1])
+        if same and last.get("training", {}).get("run") == record["training"]["run"]
+        else None
+    )

@@ -173,5 +173,3 @@ class Pace:
         steps, passed = step - self._step, now - self._then
         self._step, self._then = step, now
         return steps * self._size / passed if passed > 0 else math.nan
-
-

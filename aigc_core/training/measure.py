@@ -77,7 +77,9 @@ def measure(plan: Plan, engine: AccelerateEngine, seconds: float, progress: Prog
     return Measured(pace, counter.get_total_flops() * engine.processes, _memory(engine.device), state)
 
 
-def steps_within(plan: Plan, budget: float, engine: AccelerateEngine, progress: Progress, began: float) -> int:
+def steps_within(
+    plan: Plan, budget: float, engine: AccelerateEngine, progress: Progress, began: float
+) -> int:
     """The steps that fit into what is left of a budget, at least one; the same in all processes."""
     pace = measure(plan, engine, min(SHARE * budget, LONGEST), progress).seconds
     left = budget - (time.perf_counter() - began) - ENDING

@@ -32,7 +32,7 @@ class _Sum(torch.autograd.Function):
 
 
 def _sum(value: Tensor) -> Tensor:
-    whole: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+    whole: Tensor = _Sum.apply(value)
     return whole
 
 
@@ -61,7 +61,8 @@ class GlobalBatchNorm(_BatchNorm):
         return normal.to(x.dtype)
 
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        assert self.num_batches_tracked is not None and self.running_mean is not None
+        assert self.num_batches_tracked is not None
+        assert self.running_mean is not None
         assert self.running_var is not None
         self.num_batches_tracked += 1
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from aigc_core.errors import UsageError
@@ -29,12 +30,8 @@ class Run:
         self._file: Final = self.folder / "run.json"
 
     def record(self) -> dict[str, Any]:
-        """What `run.json` says; empty for a run that never began, or whose file is damaged."""
-        try:
-            record = json.loads(self._file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return {}
-        return record if isinstance(record, dict) else {}
+        """What `run.json` says; see `read_record`."""
+        return read_record(self.folder)
 
     def finished(self) -> str | None:
         """`name@version` of the weights that this run ended with, if it has ended."""
@@ -49,7 +46,7 @@ class Run:
 
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock", timeout=0)
+            lock = FileLock(self.folder / ".lock", timeout=1)  # a listing looks for an instant
             try:
                 lock.acquire()
             except Timeout:
@@ -89,6 +86,15 @@ class Run:
         if kept != lines:
             with write_atomically(self.metrics) as file:
                 file.write("".join(f"{line}\n" for line in kept).encode())
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What a run's `run.json` says; empty for a run that never began, or whose file is damaged."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -54,7 +54,9 @@ class Session(Hooks):
             self._sheets = None
         self._board: Any = None
         self.trainer = self._make()
-        check_state(self.trainer.state_dict())  # what can't be kept must not be found out at the first checkpoint
+        check_state(
+            self.trainer.state_dict()
+        )  # what can't be kept must not be found out at the first checkpoint
 
     def train(self, stop: Stop) -> int:
         """Trains to the end, from the last checkpoint if there is one; returns the step it began at.
@@ -80,7 +82,13 @@ class Session(Hooks):
                     shares = batches.shares(start, self.plan.steps, rows)
                     try:
                         done = fit(
-                            self.trainer, shares, self.engine, start=start, rhythm=self.rhythm, hooks=self, stop=stop
+                            self.trainer,
+                            shares,
+                            self.engine,
+                            start=start,
+                            rhythm=self.rhythm,
+                            hooks=self,
+                            stop=stop,
                         )
                         break
                     except Diverged as trouble:
@@ -124,7 +132,11 @@ class Session(Hooks):
             return
         pace = self._pace.at(step)
         self._bar.update(0, {**metrics, "items/s": pace})
-        logged = {**metrics, **({} if spread is None else {"spread": spread}), "items_per_second": round(pace, 1)}
+        logged = {
+            **metrics,
+            **({} if spread is None else {"spread": spread}),
+            "items_per_second": round(pace, 1),
+        }
         self.run.log(step, logged)
         if self._board is not None:
             self._board.log(step, logged)
@@ -226,6 +238,8 @@ class Session(Hooks):
         if self._first:
             self.checkpoints.forget(lambda s: s <= step)
             self.run.rewind(step)
+        if self._board is not None:
+            self._board.rewind(step)
 
     def _give_up(self, reason: str, good: int, times: int) -> None:
         often = f" after going back {times} times with smaller steps" if times else ""
@@ -263,7 +277,14 @@ class Session(Hooks):
         if self._first and self.rhythm.sheet:
             from aigc_core.training.curves import draw
 
-            draw(self.run.metrics, self.run.folder / "curves.png", f"{self.plan.name}: {self.plan.model.spec.id}")
+            try:
+                draw(
+                    self.run.metrics,
+                    self.run.folder / "curves.png",
+                    f"{self.plan.name}: {self.plan.model.spec.id}",
+                )
+            except Exception as error:  # such as the user's own matplotlib settings
+                self.remarks.append(f"no curves: {' '.join(str(error).split())}")
 
     def _emit(self, kind: str, **data: Any) -> None:
         if self._first:

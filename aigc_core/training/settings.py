@@ -77,7 +77,9 @@ class Settings:
 
 def seconds(text: str) -> float:
     """`90`, `90s`, `5m`, `1h30m` as seconds. Raises UsageError."""
-    parts = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
+    parts = re.fullmatch(
+        r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower()
+    )
     if not text.strip() or parts is None:
         raise UsageError(f"a time must be like 90s, 5m or 1h30m, not {text!r}")
     hours, minutes, rest = (float(part or 0) for part in parts.groups())

@@ -111,7 +111,11 @@ def _layout(state: Mapping[str, Any]) -> Layout:
     for name in order:
         tensor = table[name]
         end = begin + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": tuple(tensor.shape), "data_offsets": (begin, end)}
+        header[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": tuple(tensor.shape),
+            "data_offsets": (begin, end),
+        }
         if tensor.dtype == torch.float32:
             floats = slice(floats.start if floats.stop else begin, end)
         begin = end
