@@ -15,7 +15,7 @@ import pytest
 from helpers import Run, Site, write_pictures
 
 import aigc_core
-from aigc_core.errors import TrainingError, UsageError
+from aigc_core.errors import UsageError
 from aigc_core.registry import default
 from aigc_core.training.job import plan, train
 

@@ -6,9 +6,8 @@ import copy
 from typing import TYPE_CHECKING
 
 import torch
-from torch.distributed.tensor import DTensor
 
-from aigc_core.training.parallel import like
+from aigc_core.training.parallel import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +43,7 @@ class ExponentialAverage:
         else:
             mine = {name: tensor.detach().clone() for name, tensor in theirs.items()}
         self._mine = mine
-        pairs = [(_local(mine[name]), _local(theirs[name])) for name in theirs]
+        pairs = [(local(mine[name]), local(theirs[name])) for name in theirs]
         self._averaged = [(a, b) for a, b in pairs if a.is_floating_point()]
         self._copied = [(a, b) for a, b in pairs if not a.is_floating_point()]
 
@@ -73,15 +72,12 @@ class ExponentialAverage:
         if self._whole is None:
             self._generator.load_state_dict(state)
             return
+        from aigc_core.training.sharding import like
+
         for name, tensor in self._mine.items():
-            _local(tensor).copy_(_local(like(state[name], tensor)))
+            local(tensor).copy_(local(like(state[name], tensor)))
 
 
 def _tensors(generator: Generator[Any]) -> dict[str, Tensor]:
     """Parameters and buffers by name, detached; each tensor once."""
     return {name: t.detach() for name, t in [*generator.named_parameters(), *generator.named_buffers()]}
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """This process's part."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

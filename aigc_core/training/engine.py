@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from aigc_core.errors import UsageError
 from aigc_core.seeds import derive
 from aigc_core.training.average import ExponentialAverage
-from aigc_core.training.parallel import deal_moments, shard, share_batch_statistics
+from aigc_core.training.parallel import share_batch_statistics, whole
 from aigc_core.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ class AccelerateEngine:
         if not any(p.requires_grad for p in module.parameters()) or self.processes == 1:
             return module
         if self._mesh is not None:
+            from aigc_core.training.sharding import shard
+
             self._classes[id(module)] = type(module)
             shard(module, self._mesh)
             self._modules.append(module)
@@ -131,6 +133,8 @@ class AccelerateEngine:
         optimizer.register_step_pre_hook(self._shorten)
         optimizer.register_step_post_hook(self._restore)
         if self._mesh is not None:
+            from aigc_core.training.sharding import deal_moments
+
             optimizer.register_load_state_dict_pre_hook(deal_moments)
         return _Optimizer(optimizer, self)  # type: ignore[return-value]
 
@@ -148,13 +152,13 @@ class AccelerateEngine:
             yield
 
     def average(self, generator: Generator[Any], half_life: float) -> Average:
-        whole = None
+        plain = None
         if id(generator) in self._classes:
 
-            def whole(tensors: Mapping[str, Tensor]) -> Generator[Any]:
+            def plain(tensors: Mapping[str, Tensor]) -> Generator[Any]:
                 return self._plain(generator, tensors).eval().requires_grad_(False)
 
-        return ExponentialAverage(generator, half_life, self, whole)
+        return ExponentialAverage(generator, half_life, self, plain)
 
     def randn(self, *shape: int) -> Tensor:
         return self._mine(shape, lambda whole: torch.randn(whole, generator=self._stream, device=self.device))
@@ -263,7 +267,7 @@ class AccelerateEngine:
         with torch.random.fork_rng():
             plain: Generator[Any] = self._classes[id(generator)](generator.config, generator.data)  # type: ignore[assignment]
         share_batch_statistics(plain)
-        full = {n: t.full_tensor() if hasattr(t, "full_tensor") else t for n, t in tensors.items()}
+        full = {name: whole(tensor) for name, tensor in tensors.items()}
         plain.load_state_dict(full, strict=False)
         return plain
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-
-if TYPE_CHECKING:
-    from torch.distributed.device_mesh import DeviceMesh
 
 
 class _Sum(torch.autograd.Function):
@@ -91,62 +86,23 @@ def _shared(norm: _BatchNorm) -> nn.Module:
     return new
 
 
-def shard(module: nn.Module, mesh: DeviceMesh) -> None:
-    """Shares a network's parameters out over the processes (FSDP2), layer by layer, in place.
-
-    A layer's parameters are gathered while it computes, and no longer. What is loaded into it is dealt out.
-    """
-    for child in _layers(module):
-        fully_shard(child, mesh=mesh)
-    fully_shard(module, mesh=mesh)
-    module.register_load_state_dict_pre_hook(_deal)  # type: ignore[no-untyped-call]
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor that is shared out (a DTensor, whose module takes two seconds to import);
+    any other as it is."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
 
 
-def _layers(module: nn.Module) -> list[nn.Module]:
-    """The modules that hold parameters of their own, innermost first; parametrized ones as a whole."""
-    found: list[nn.Module] = []
-    for child in module.children():
-        if hasattr(child, "parametrizations") or next(child.parameters(recurse=False), None) is not None:
-            found.append(child)
-        else:
-            found += _layers(child)
-    return found
-
-
-def _deal(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    for name, tensor in {**dict(module.named_parameters()), **dict(module.named_buffers())}.items():
-        if prefix + name in state:
-            state[prefix + name] = like(state[prefix + name], tensor)
-
-
-def deal_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """An optimizer's saved state with the moments dealt out as its parameters are."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    numbers = [n for group in state["param_groups"] for n in group["params"]]
-    dealt = {
-        number: {
-            key: like(v, p) if isinstance(v, Tensor) and v.shape == p.shape and v.dim() else v
-            for key, v in state["state"][number].items()
-        }
-        for number, p in zip(numbers, parameters, strict=True)
-        if number in state["state"]
-    }
-    return {**state, "state": dealt}
-
-
-def like(whole: Tensor, tensor: Tensor) -> Tensor:
-    """A whole tensor, dealt out as another one is."""
-    if not isinstance(tensor, DTensor) or isinstance(whole, DTensor):
-        return whole
-    return distribute_tensor(
-        whole.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None
-    )
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that is shared out, here; all processes must ask for it. Any other as it is."""
+    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full
 
 
 def held(state: Any) -> int:
     """The bytes that this process holds of the tensors in a nested state."""
     if isinstance(state, Tensor):
-        return (state.to_local() if isinstance(state, DTensor) else state).nbytes
+        return local(state).nbytes
     if isinstance(state, Mapping):
         return sum(held(v) for v in state.values())
     return sum(held(v) for v in state) if isinstance(state, list | tuple) else 0

@@ -18,10 +18,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from aigc_core.errors import DamagedFileError
 from aigc_core.files import write_atomically
+from aigc_core.training.parallel import local, whole
 from aigc_core.weights.file import DTYPES
 from aigc_core.weights.header import canonical, read_header
 
@@ -90,17 +90,13 @@ def write_gathered(path: Path | None, state: Mapping[str, Any]) -> bool:
         if file is not None:
             file.write(layout.header)
         for tensor in layout.tensors:
-            whole = _whole(tensor)
-            finite = finite and (whole.dtype != torch.float32 or bool(torch.isfinite(whole).all()))
+            full = whole(tensor)
+            finite = finite and (full.dtype != torch.float32 or bool(torch.isfinite(full).all()))
             if file is not None:
-                file.write(whole.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+                file.write(full.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     if not finite and path is not None:
         path.unlink()
     return finite
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _layout(state: Mapping[str, Any]) -> Layout:
@@ -177,7 +173,7 @@ def _split(value: Any, tensors: dict[str, Tensor], seen: dict[tuple[Any, ...], s
 def _split_tensor(tensor: Tensor, tensors: dict[str, Tensor], seen: dict[tuple[Any, ...], str]) -> Any:
     if tensor.dtype not in DTYPES:
         raise TypeError(f"training state can't hold a tensor of {tensor.dtype}")
-    held = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    held = local(tensor)
     place = (held.data_ptr(), held.dtype, held.shape, held.stride(), held.device)
     name = seen.get(place) if held.numel() else None
     if name is None:
@@ -185,7 +181,7 @@ def _split_tensor(tensor: Tensor, tensors: dict[str, Tensor], seen: dict[tuple[A
         tensors[name] = tensor
         seen[place] = name
     # Fused optimizers run over memory as it lies: a moment must come back in the layout of its parameter.
-    if isinstance(tensor, DTensor) or tensor.is_contiguous() or not _is_dense(tensor):
+    if held is not tensor or tensor.is_contiguous() or not _is_dense(tensor):
         return {"t": name}
     return {"t": name, "s": tensor.stride()}
 
