@@ -16,7 +16,9 @@ class Event:
 
     kind: str
     """`train.start` (the run's plan; `begun`: the step it goes on from; `run`: its folder), `train.log` (every 25
-    steps: `step`, `steps`, `metrics`), `train.end` (`weights`, `metrics`), `train.interrupted` (`step`, `run`),
-    `train.failed` (`run`, `reason`), `sample.start` and `sample.end` (the samples' record)."""
+    steps: `step`, `steps`, `metrics`), `train.checkpoint` (`step`, `path`), `train.sheet` (`step`, `path`),
+    `train.rollback` (`to`: the step it went back to; `scale`: of all learning rates from there on; `reason`),
+    `train.end` (`weights`, `metrics`), `train.interrupted` (`step`, `run`), `train.failed` (`run`, `reason`),
+    `sample.start` and `sample.end` (the samples' record). Of several processes the first one tells."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """What belongs to the kind."""
