@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -111,6 +112,8 @@ class AccelerateEngine:
         if self.processes > 1:
             share_batch_statistics(module)
         if self._settings.compile:
+            # It tells of a CUDA that it does not need.
+            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
             module.compile()
         if not any(p.requires_grad for p in module.parameters()) or self.processes == 1:
             return module

@@ -53,6 +53,32 @@ def step(bench: Bench, model_id: str) -> None:
             require(bool(torch.isfinite(tensor).all()), f"{name} is not finite after two steps at {text}")
 
 
+@check("shows", "trainer")
+def shows(bench: Bench, model_id: str) -> None:
+    """If its trainer shows the samples of a step, they are as many as the batch, detached, and in the range of the
+    output: a collapse of training is told by them."""
+    data = bench.data(model_id)
+    trainer, engine = bench.make(model_id, data.info)
+    bench.steps(trainer, engine, data, 0, 2)
+    samples = trainer.samples()
+    if samples is None:
+        return
+    output, size = trainer.generator.output, bench.batch_size(model_id)
+    require(isinstance(samples, torch.Tensor), f"samples() gives {_form(samples)}, not a tensor or None")
+    require(
+        samples.ndim > 1 and tuple(samples.shape) == (size, *output.shape),
+        f"samples() gives {tuple(samples.shape)}, not {(size, *output.shape)}: those of the last step",
+    )
+    require(not samples.requires_grad, "samples() is not detached, so it holds the step's graph; add .detach()")
+    if output.modality != "text":
+        low, high = float(samples.float().min()), float(samples.float().max())
+        margin = (output.high - output.low) * 0.05
+        require(
+            output.low - margin <= low and high <= output.high + margin,
+            f"samples() lie in {low:.3g} .. {high:.3g}, not in the output's {output.low:g} .. {output.high:g}",
+        )
+
+
 def _form(value: object) -> str:
     return f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
 
