@@ -17,6 +17,10 @@ class DCGANConfig(Options):
     width: int = Field(
         24, ge=4, le=1024, description="channels of the finest layer; doubled at each coarser one"
     )
+    grid: int = Field(7, ge=2, le=64, description="about how many cells wide the coarsest grid is")
+    plain: bool = Field(
+        False, description="strided layers alone, as in the paper; else each network has one of stride 1 too"
+    )
 
 
 class GANTraining(TrainingOptions):

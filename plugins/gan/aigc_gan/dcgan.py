@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -13,15 +14,18 @@ from aigc_gan.config import DCGANConfig, DCGANTraining
 from aigc_gan.trainer import GANTrainer, LatentGenerator
 
 
-def levels(height: int, width: int) -> int:
-    """How often the picture is halved on the way to the coarsest grid, which is 4 to 10 cells wide."""
-    return max(1, round(math.log2(max(height, width) / 7)))
+def levels(height: int, width: int, grid: int = 7) -> int:
+    """How often the picture is halved on the way to the coarsest grid: so that this is nearly `grid` cells
+    wide, for 7 that is 4 to 10, and at least one high."""
+    most = int(math.log2(min(height, width)))
+    return max(1, min(most, round(math.log2(max(height, width) / grid))))
 
 
 class DCGAN(LatentGenerator):
     """A linear layer to the coarsest grid, a transposed convolution a level, a convolution, tanh.
 
-    The grid is rounded up, and what it makes too much is cropped: so any height and width will do.
+    A plain one has no such convolution: the last transposed one makes the picture. The grid is rounded up,
+    and what it makes too much is cropped: so any height and width will do.
     """
 
     config: DCGANConfig
@@ -30,16 +34,21 @@ class DCGAN(LatentGenerator):
         super().__init__(config, data)
         self.latent = config.latent
         channels, height, width = data.shape
-        depth = levels(height, width)
-        top = config.width << depth
+        depth = levels(height, width, config.grid)
+        widths = [config.width << level for level in range(depth + (not config.plain))]
+        top = widths[-1]
         self.grid = (top, -(-height // 2**depth), -(-width // 2**depth))
         self.project = nn.Linear(config.latent, math.prod(self.grid))
-        layers: list[nn.Module] = [nn.BatchNorm2d(top), nn.ReLU()]
-        for level in reversed(range(depth)):
-            inner, outer = config.width << (level + 1), config.width << level
+        layers: list[nn.Module] = [nn.BatchNorm2d(top), nn.ReLU(inplace=True)]
+        for outer, inner in reversed(list(itertools.pairwise(widths))):
             up = nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=False)
-            layers += [up, nn.BatchNorm2d(outer), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(config.width, channels, 3, padding=1), nn.Tanh())
+            layers += [up, nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
+        last = (
+            nn.ConvTranspose2d(config.width, channels, 4, stride=2, padding=1)
+            if config.plain
+            else nn.Conv2d(config.width, channels, 3, padding=1)
+        )
+        self.layers = nn.Sequential(*layers, last, nn.Tanh())
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -54,25 +63,34 @@ class DCGAN(LatentGenerator):
 
 
 class DCGANCritic(nn.Module):
-    """A strided convolution a level, one at the coarsest, a linear score; every layer of spectral norm 1."""
+    """A strided convolution a level, unless it is plain one at the coarsest, a linear score; every layer of
+    spectral norm 1."""
 
     def __init__(self, config: DCGANConfig, data: DataInfo) -> None:
         super().__init__()
         channels, height, width = data.shape
-        depth = levels(height, width)
+        depth = levels(height, width, config.grid)
         layers: list[nn.Module] = []
         for level in range(depth):
             outer = config.width << level
-            layers += [spectral_norm(nn.Conv2d(channels, outer, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+            layers += [
+                spectral_norm(nn.Conv2d(channels, outer, 4, stride=2, padding=1)),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
             channels, height, width = outer, height // 2, width // 2
-        top = config.width << depth
-        layers += [spectral_norm(nn.Conv2d(channels, top, 3, padding=1)), nn.LeakyReLU(0.2), nn.Flatten()]
-        self.layers = nn.Sequential(*layers, spectral_norm(nn.Linear(top * height * width, 1)))
+        if not config.plain:
+            top = config.width << depth
+            layers += [spectral_norm(nn.Conv2d(channels, top, 3, padding=1)), nn.LeakyReLU(0.2, inplace=True)]
+            channels = top
+        self.layers = nn.Sequential(*layers)
+        self.score = spectral_norm(nn.Linear(channels * height * width, 1))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N]."""
-        scores: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last)).squeeze(1)
+        features = self.layers(x.contiguous(memory_format=torch.channels_last))
+        # In the order of memory, so that gradients too come back with the channels last.
+        scores: Tensor = self.score(features.permute(0, 2, 3, 1).flatten(1)).squeeze(1)
         return scores
 
 

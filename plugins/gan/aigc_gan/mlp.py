@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ class MLPGenerator(LatentGenerator):
         layers: list[nn.Module] = []
         width = config.latent
         for hidden in config.hidden:
-            layers += [nn.Linear(width, hidden), nn.LeakyReLU(0.2)]
+            layers += [nn.Linear(width, hidden), nn.LeakyReLU(0.2, inplace=True)]
             width = hidden
         self.layers = nn.Sequential(*layers, nn.Linear(width, math.prod(data.shape)), nn.Tanh())
 
@@ -37,14 +39,17 @@ class MLPGenerator(LatentGenerator):
 
 
 class MLPCritic(nn.Module):
-    """The generator's mirror image, with dropout; scores [N] for pictures [N, C, H, W]."""
+    """The generator's mirror image, with dropout; scores [N] for pictures [N, C, H, W].
 
-    def __init__(self, config: MLPConfig, data: DataInfo, dropout: float) -> None:
+    `dropout` makes a layer each time.
+    """
+
+    def __init__(self, config: MLPConfig, data: DataInfo, dropout: Callable[[], nn.Module]) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         width = math.prod(data.shape)
         for hidden in reversed(config.hidden):
-            layers += [nn.Linear(width, hidden), nn.LeakyReLU(0.2), nn.Dropout(dropout)]
+            layers += [nn.Linear(width, hidden), nn.LeakyReLU(0.2, inplace=True), dropout()]
             width = hidden
         self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
 
@@ -55,4 +60,5 @@ class MLPCritic(nn.Module):
 
 class MLPTrainer(GANTrainer[MLPGenerator, MLPTraining]):
     def make_critic(self) -> nn.Module:
-        return MLPCritic(self.generator.config, self.generator.data, self.options.dropout)
+        dropout = partial(self.engine.dropout, self.options.dropout)
+        return MLPCritic(self.generator.config, self.generator.data, dropout)

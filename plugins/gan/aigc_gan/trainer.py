@@ -29,42 +29,50 @@ class GANTrainer(Trainer[G, T]):
 
     def __init__(self, generator: G, options: T, engine: Engine) -> None:
         super().__init__(generator, options, engine)
-        self.network = engine.prepare(generator)
-        self.critic = engine.prepare(self.make_critic().train())
-        betas = (options.beta1, options.beta2)
-        self.generator_optimizer = engine.optimizer(
-            torch.optim.Adam(self.network.parameters(), options.lr, betas, fused=True)
-        )
-        self.critic_optimizer = engine.optimizer(
-            torch.optim.Adam(self.critic.parameters(), options.critic_lr or options.lr, betas, fused=True)
-        )
+        self.critic = self.make_critic().train()
+        # In a tuple, so that a checkpoint holds the networks once, by names that no wrapper adds to.
+        self.prepared = (engine.prepare(generator), engine.prepare(self.critic))
+        self.generator_optimizer = self.make_optimizer(self.prepared[0], options.lr)
+        self.critic_optimizer = self.make_optimizer(self.prepared[1], options.critic_lr or options.lr)
         self.average = engine.average(generator, options.ema_half_life)
+        self.fakes: Tensor | None = None
 
     @abstractmethod
     def make_critic(self) -> nn.Module:
         """A network from pictures [N, C, H, W] to scores [N], higher for what it holds to be real."""
 
+    def make_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+        betas = (self.options.beta1, self.options.beta2)
+        return self.engine.optimizer(torch.optim.Adam(network.parameters(), lr, betas, fused=True))
+
     def step(self, batch: Batch) -> Metrics:
         """One step of the critic, then one of the generator against the critic so improved."""
+        network, critic = self.prepared
         count = len(batch)
         with self.engine.autocast():
-            fakes = self.network(self.engine.randn(count, self.generator.latent))
+            made = network(self.engine.randn(count, self.generator.latent))
+            self.fakes = fakes = made.detach()
             # One pass over both halves: the critic has no batch statistics that would mix them.
-            scores = self.critic(torch.cat([batch.x, fakes.detach()]))
+            scores = critic(torch.cat([batch.x, fakes])).float()
             critic_loss = self.critic_loss(scores[:count], scores[count:])
         self.critic_optimizer.zero_grad()
         self.engine.backward(critic_loss)
         self.critic_optimizer.step()
 
-        self.critic.requires_grad_(False)
+        # The critic itself, not the prepared one: that may be called once between two backwards. And the
+        # gradient of the fakes alone: the critic's own would be computed for nothing.
+        fakes = fakes.detach().requires_grad_()
         with self.engine.autocast():
-            generator_loss = self.generator_loss(self.critic(fakes))
+            generator_loss = self.generator_loss(self.critic(fakes).float())
+        (gradient,) = torch.autograd.grad(generator_loss, fakes)
         self.generator_optimizer.zero_grad()
-        self.engine.backward(generator_loss)
+        self.engine.backward((made * gradient).sum())
         self.generator_optimizer.step()
-        self.critic.requires_grad_(True)
         self.average.update()
         return {"critic_loss": critic_loss.detach(), "generator_loss": generator_loss.detach()}
+
+    def samples(self) -> Tensor | None:
+        return self.fakes
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """The critic's loss of scores [N] and [N]."""

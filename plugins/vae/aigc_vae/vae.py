@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,23 +41,25 @@ class VAE(Generator[Any]):
         return self.decode_logits(z).sigmoid()
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The two terms of the negative ELBO, in nats a picture (Kingma and Welling 2014, eq. 3).
+        """[N, C, H, W] through the latent and back: logits [N, C, H, W], and the KL term, 0-d.
 
-        x [N, C, H, W]; noise [N, latent] standard normal, for the reparametrised draw from q(z|x).
-        Returns reconstruction and KL, 0-d each.
+        noise [N, latent] is standard normal, for the reparametrised draw from q(z|x). KL, in nats a picture,
+        is of q(z|x) from the standard normal (Kingma and Welling 2014, eq. 10).
         """
-        mean, log_variance = self.encode(x)
+        mean, log_variance = (part.float() for part in self.encode(x))
         z = mean + noise * (0.5 * log_variance).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
-        return self.reconstruction(self.decode_logits(z), x), kl
+        return self.decode_logits(z), kl
 
-    def reconstruction(self, logits: Tensor, x: Tensor) -> Tensor:
-        """-log p(x|z) in nats a picture.
+    def reconstruction(self, logits: Tensor, x: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
+        """-log p(x|z) in nats a picture; in float32, whatever the networks ran in.
 
         gaussian: its variance is the one that is optimal for this batch, the mean squared error (Rybkin et
-        al. 2021, eq. 9). bernoulli: the cross entropy of pixels taken as probabilities.
+        al. 2021, eq. 9); `mean` takes it over all processes. bernoulli: the cross entropy of pixels taken
+        as probabilities.
         """
+        logits = logits.float()
         if self.likelihood == "bernoulli":
             return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
-        variance = F.mse_loss(logits.sigmoid(), x).clamp_min(1e-6)
+        variance = mean(F.mse_loss(logits.sigmoid(), x)).clamp_min(1e-6)
         return 0.5 * x[0].numel() * (torch.log(2 * math.pi * variance) + 1)

@@ -26,6 +26,12 @@ def vae(likelihood: str = "gaussian") -> MLPVAE:
     return MLPVAE(MLPConfig(hidden=(32,), latent=4, likelihood=likelihood), INFO)  # type: ignore[arg-type]
 
 
+def loss(model: VAE, x: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Reconstruction and KL, as the trainer has them on one process."""
+    logits, kl = model(x, noise)
+    return model.reconstruction(logits, x, lambda value: value), kl
+
+
 def pictures(count: int = 64) -> torch.Tensor:
     return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
@@ -36,7 +42,7 @@ def test_the_kl_is_that_of_the_two_normals() -> None:
     mean, log_variance = model.encode(x)
     q = distributions.Normal(mean, (0.5 * log_variance).exp())
     expected = distributions.kl_divergence(q, distributions.Normal(0.0, 1.0)).sum(1).mean()
-    _, kl = model(x, torch.randn(len(x), 4))
+    _, kl = loss(model, x, torch.randn(len(x), 4))
     assert kl.item() == pytest.approx(expected.item(), rel=1e-5)
     assert kl > 0
 
@@ -44,7 +50,7 @@ def test_the_kl_is_that_of_the_two_normals() -> None:
 def test_the_gaussian_likelihood_has_the_variance_that_is_best() -> None:
     model, x = vae(), pictures()
     logits = torch.randn(64, 1, 8, 8)
-    ours = model.reconstruction(logits, x)
+    ours = model.reconstruction(logits, x, lambda value: value)
 
     def nats(sigma: float) -> float:
         density = distributions.Normal(logits.sigmoid(), sigma).log_prob(x)
@@ -55,19 +61,42 @@ def test_the_gaussian_likelihood_has_the_variance_that_is_best() -> None:
     assert nats(best) < min(nats(best * 0.9), nats(best * 1.1))
 
 
+def test_the_variance_is_that_of_all_processes() -> None:
+    """Two halves of a batch, each with the whole batch's mean handed in, make the whole batch's gradient."""
+    model, x = vae(), pictures()
+    logits = torch.randn(64, 1, 8, 8)
+    whole = logits.clone().requires_grad_()
+    model.reconstruction(whole, x, lambda value: value).backward()
+    mse = (logits.sigmoid() - x).square().mean()
+    for half in (slice(0, 32), slice(32, 64)):
+        part = logits[half].clone().requires_grad_()
+        model.reconstruction(part, x[half], lambda value: value + (mse - value).detach()).backward()
+        assert part.grad is not None
+        assert whole.grad is not None
+        torch.testing.assert_close(part.grad / 2, whole.grad[half])
+
+
+def test_the_loss_is_float32_in_bfloat16_too() -> None:
+    model, x = vae(), pictures()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, kl = model(x, torch.randn(64, 4))
+    assert logits.dtype == torch.bfloat16
+    assert kl.dtype == model.reconstruction(logits, x, lambda value: value).dtype == torch.float32
+
+
 def test_the_bernoulli_likelihood_is_the_cross_entropy_of_pixels() -> None:
     model, x = vae("bernoulli"), pictures()
     logits = torch.randn(64, 1, 8, 8)
     p = logits.sigmoid()
     expected = -(x * p.log() + (1 - x) * (1 - p).log()).sum() / len(x)
-    assert model.reconstruction(logits, x) == pytest.approx(float(expected), rel=1e-4)
+    assert model.reconstruction(logits, x, lambda value: value) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_the_latent_is_drawn_from_the_encoder() -> None:
     """The article sampled from a plain tensor: noise must reach the reconstruction, gradients the encoder."""
     model, x = vae(), pictures()
-    one, _ = model(x, torch.zeros(64, 4))
-    two, kl = model(x, torch.full((64, 4), 3.0))
+    one, _ = loss(model, x, torch.zeros(64, 4))
+    two, kl = loss(model, x, torch.full((64, 4), 3.0))
     assert one != two
     (two + kl).backward()
     for name, parameter in model.named_parameters():
@@ -96,7 +125,7 @@ def test_the_held_out_bound_improves(likelihood: str, kind: type[VAE]) -> None:
     def bound() -> tuple[float, float]:
         model.eval()
         with torch.no_grad():
-            reconstruction, kl = model(held_out, noise)
+            reconstruction, kl = loss(model, held_out, noise)
         model.train()
         return float(reconstruction + kl), float(kl)
 
