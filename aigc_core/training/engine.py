@@ -198,7 +198,10 @@ class AccelerateEngine:
         self._step = step
         self._chunk = part * self.processes + self.rank
         names = (step,) if self.chunks == 1 else (step, self._chunk)
-        torch.manual_seed(derive(self._seed, "global", *names))
+        seed = derive(self._seed, "global", *names)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every kind of device first: 0.16 ms
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
         self._stream.manual_seed(derive(self._seed, "randn", step))
 
     @contextlib.contextmanager
