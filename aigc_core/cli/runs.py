@@ -13,6 +13,7 @@ from aigc_core.cli.common import fields, json_option, note, open_registry, print
 from aigc_core.cli.groups import LazyGroup
 from aigc_core.cli.run_page import amount, moment, no_command, page, summary, whole
 from aigc_core.errors import DamagedFileError, UsageError
+from aigc_core.launch import launch, rank, world
 from aigc_core.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,25 +97,32 @@ def show(run: str, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("run", type=RunName())
+@click.option("--allow-drift", is_flag=True, help="Even under other versions, or on another machine.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @json_option
-def resume(run: str, quiet: bool, as_json: bool) -> None:
+def resume(run: str, allow_drift: bool, quiet: bool, as_json: bool) -> None:
     """Go on with RUN from its last checkpoint, with the arguments that it began with."""
     record = _chosen(run)
-    if record.state == "running":
+    if record.state == "running" and world() == 1:
         raise UsageError(f"run {record.id} is being trained by another process; wait for it")
     if record.command is None:
         raise UsageError(f"run {record.id} cannot be resumed by its name: {no_command(record)}")
+    processes = int((record.plan.get("environment") or {}).get("processes", 1))
+    if processes > 1 and world() == 1:
+        flags = {"--quiet": quiet, "--json": as_json, "--allow-drift": allow_drift}
+        again = ["runs", "resume", record.id, *(flag for flag, given in flags.items() if given)]
+        sys.exit(launch(again, processes))
     registry = open_registry()
     from aigc_core.cli.outcome import show_outcome
     from aigc_core.progress import Progress
     from aigc_core.training.job import train
 
-    command = _arguments(record)
-    progress = Progress(False if quiet else None)
+    command = {**_arguments(record), "allow_drift": allow_drift}
+    progress = Progress(False if quiet or rank() else None)
     with contextlib.redirect_stdout(sys.stderr):  # what a backend prints must not spoil --json
         done = train(**command, expected=record.folder.name, registry=registry, progress=progress)
-    show_outcome(done, as_json)
+    if rank() == 0:
+        show_outcome(done, as_json)
 
 
 @runs.command()

@@ -199,9 +199,10 @@ class AccelerateEngine:
         self._chunk = part * self.processes + self.rank
         names = (step,) if self.chunks == 1 else (step, self._chunk)
         seed = derive(self._seed, "global", *names)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every kind of device first: 0.16 ms
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every kind of device: 0.16 ms
+        else:
+            torch.manual_seed(seed)
         self._stream.manual_seed(derive(self._seed, "randn", step))
 
     @contextlib.contextmanager

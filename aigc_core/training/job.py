@@ -168,7 +168,7 @@ def _train(
                     _published(store, plan_.name, record, again) or store.publish(plan_.name, content)
                 )
                 run.write(weights=weights)
-                session.checkpoints.forget(lambda step: plan_.settings.keep_checkpoints)
+                session.finish()
         weights = engine.told(weights)
     if first:
         registry.emit(Event("train.end", {"weights": weights, "metrics": session.metrics}))

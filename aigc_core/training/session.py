@@ -111,6 +111,14 @@ class Session(Hooks):
                 self._board.close()
         return begun
 
+    def finish(self) -> None:
+        """Removes what a run that has ended needs no longer."""
+        if self.plan.settings.keep_checkpoints:
+            return
+        self.checkpoints.forget(lambda step: False)
+        with contextlib.suppress(OSError):
+            self.run.checkpoints.rmdir()
+
     def result(self) -> Generator[Any]:
         """The generator to keep, all of it here; all processes must ask."""
         return self.engine.whole(self.trainer.result())

@@ -69,7 +69,9 @@ def shows(bench: Bench, model_id: str) -> None:
         samples.ndim > 1 and tuple(samples.shape) == (size, *output.shape),
         f"samples() gives {tuple(samples.shape)}, not {(size, *output.shape)}: those of the last step",
     )
-    require(not samples.requires_grad, "samples() is not detached, so it holds the step's graph; add .detach()")
+    require(
+        not samples.requires_grad, "samples() is not detached, so it holds the step's graph; add .detach()"
+    )
     if output.modality != "text":
         low, high = float(samples.float().min()), float(samples.float().max())
         margin = (output.high - output.low) * 0.05
