@@ -171,9 +171,10 @@ class _Crew:
         sys.stderr.write(text)
         if code < 0 and not asked and not text:
             name = signal.Signals(-code).name
-            hint = "; where memory ran out, fewer processes need less" if name == "SIGKILL" else ""
+            hint = " (where memory runs out, fewer processes need less)" if name == "SIGKILL" else ""
             sys.stderr.write(
-                f"aigc: process {number} of 0 .. {len(self._members) - 1} was ended by {name}{hint}\n"
+                f"aigc: process {number + 1} of {len(self._members)} was ended by {name}{hint}; the same command "
+                "goes on from what was kept\n"
             )
         sys.stderr.flush()
         code = 128 - code if code < 0 else code
