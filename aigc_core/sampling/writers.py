@@ -30,6 +30,12 @@ def holds_many(out: str | Path) -> bool:
     return is_folder(out) or Path(out).suffix in MANY
 
 
+def shards(out: str | Path, count: int, size: int) -> str:
+    """The archives that `count` samples fill, as a shell and WebDataset expand it: `x-{000000..000009}.tar`."""
+    stem, last = str(out).removesuffix(".tar"), (count - 1) // size
+    return f"{stem}-{{000000..{last:06d}}}.tar" if last else f"{stem}-000000.tar"
+
+
 def check_target(
     out: str | Path, name: str = "image", *, indices: range | None = None, shard: int | None = None
 ) -> None:
