@@ -255,6 +255,9 @@ def test_a_tar_holds_files_and_records_in_their_order(gan: Path, tmp_path: Path)
     assert (found["kind"], found["start"], found["count"]) == ("sample", 99, 70)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # its own
 def test_webdataset_reads_a_tar(gan: Path, tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     sample(gan, count=5, out=tmp_path / "x.tar")

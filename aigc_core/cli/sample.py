@@ -113,7 +113,10 @@ def _share(out: str, processes: int) -> None:
         raise UsageError(
             f"--out {out} is put together by one process; for --processes end it in .npz, .tar or / (a file a sample)"
         )
-    with Place(Path(out), is_folder(out)).alone():
+    place = Place(Path(out), is_folder(out))
+    with place.alone():
         code = launch(sys.argv[1:], processes)
+        if not code:
+            place.clear()  # one that came late may have made a piece again that was put in its place already
     if code:
         sys.exit(code)
