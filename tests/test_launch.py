@@ -37,16 +37,16 @@ def act(parts, note):
     print("err of", rank(), file=sys.stderr, flush=True)
     if part == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if note:
-        note.joinpath(f"{rank()}").write_text(str(os.getpid()))
-        while len(list(note.iterdir())) < world():
-            time.sleep(0.01)
-    if part.startswith("wait") or part == "stubborn":
-        try:
+    try:
+        if note:
+            note.joinpath(f"{rank()}").write_text(str(os.getpid()))
+            while len(list(note.iterdir())) < world():
+                time.sleep(0.01)
+        if part in ("wait", "stubborn"):
             time.sleep(60)
-        except KeyboardInterrupt:
-            time.sleep(0.3 * rank())  # rank 0 is the first to end
-            raise InterruptedRun(f"rank {rank()} has kept all")
+    except KeyboardInterrupt:
+        time.sleep(0.5 * rank())  # rank 0 is the first to end
+        raise InterruptedRun(f"rank {rank()} has kept all")
     if part == "full":
         raise StorageError(f"the disk of rank {rank()} is full")
     if part == "late":
