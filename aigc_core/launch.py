@@ -36,8 +36,8 @@ def world() -> int:
 
 
 def launched() -> bool:
-    """Whether `launch` started this process."""
-    return os.environ.get("AIGC_LAUNCHED") == "1"
+    """Whether `launch` started this process; False in what it starts in its turn."""
+    return os.environ.get("AIGC_LAUNCHED") == "1" and _error_handle() is not None
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
@@ -74,11 +74,17 @@ def enlist() -> None:
 def report(line: str) -> None:
     """Writes the line of an error to stderr; in a launched process, to where `launch` reads it: of several
     processes that fail, only the first one is heard."""
-    process, _, handle = os.environ.get("AIGC_ERRORS", "").partition(":")
-    if process == str(os.getpid()):
-        os.write(int(handle), line.encode())
-    else:
+    handle = _error_handle()
+    if handle is None:
         sys.stderr.write(line)
+    else:
+        os.write(handle, line.encode())
+
+
+def _error_handle() -> int | None:
+    """The file for the errors of this very process, if `launch` gave it one."""
+    process, _, handle = os.environ.get("AIGC_ERRORS", "").partition(":")
+    return int(handle) if process == str(os.getpid()) else None
 
 
 class _Crew:
@@ -171,9 +177,10 @@ class _Crew:
         sys.stderr.write(text)
         if code < 0 and not asked and not text:
             name = signal.Signals(-code).name
-            hint = "; where memory ran out, fewer processes need less" if name == "SIGKILL" else ""
+            hint = " (where memory runs out, fewer processes need less)" if name == "SIGKILL" else ""
             sys.stderr.write(
-                f"aigc: process {number} of 0 .. {len(self._members) - 1} was ended by {name}{hint}\n"
+                f"aigc: process {number + 1} of {len(self._members)} was ended by {name}{hint}; the same command "
+                "goes on from what was kept\n"
             )
         sys.stderr.flush()
         code = 128 - code if code < 0 else code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -246,11 +247,27 @@ def test_a_really_full_disk(tmp_path: Path, process: Run) -> None:
         assert result.code == 8
         assert "no space left on device; free some space" in result.error
         assert not [t for t in tree(disk) if "partial" in t or "weights" in t]
+        shutil.rmtree(disk / "home")
         weights = train("vae/mlp", "digits", steps=1).path
-        for out in ("x.npz", "folder"):
-            result = process("sample", weights, "-n", "20000", "--out", disk / out)
+        for out in ("x.npz", "x.tar", "folder"):  # what is whole is kept, and gone on with
+            arguments = ["sample", weights, "-n", "6000", "--out"]
+            subprocess.run(["mount", "-o", "remount,size=300k", disk], check=True)
+            result = process(*arguments, disk / out)
             assert result.code == 8, result.err
-            assert not [t for t in tree(disk) if not t.startswith("home")]
+            assert "no space left on device; free some space" in result.error
+            assert "of 6000 samples are kept: the same command goes on" in result.error
+            assert not [t for t in tree(disk) if "partial" in t or (t == out and out != "folder")]
+            for path in disk.glob("folder/*.png"):
+                assert aigc_core.inspect(path)["count"] == 1
+            subprocess.run(["mount", "-o", "remount,size=80m", disk], check=True)
+            assert process(*arguments, disk / out).code == 0
+            assert [p.name for p in disk.iterdir()] == [out]
+            if out == "folder":
+                assert len(list((disk / out).iterdir())) == 6000
+                shutil.rmtree(disk / out)
+            else:
+                assert aigc_core.inspect(disk / out)["count"] == 6000
+                (disk / out).unlink()
     finally:
         subprocess.run(["umount", disk], check=True)
 

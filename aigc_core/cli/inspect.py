@@ -14,7 +14,7 @@ from aigc_core.cli.common import WeightsName, fields, json_option, print_json
 @click.option("--verify", is_flag=True, help="Read the tensors too and check their digest.")
 @json_option
 def inspect(target: str, verify: bool, as_json: bool) -> None:
-    """Show what a weights file, stored weights, or a file of samples (.png, .txt, .wav, .npz) says of itself.
+    """Show what a weights file, stored weights, or a file of samples (.png, .txt, .wav, .npz, .tar) says of itself.
 
     Reads only the header of a weights file, unless --verify is given; imports no torch.
     """

@@ -70,7 +70,7 @@ def sample(
     A folder, x.npz and x.tar are written as the samples come. When that is cut off, the same command goes on
     from there.
     """
-    from aigc_core.sampling.writers import check_target
+    from aigc_core.sampling.writers import check_target, shards
     from aigc_core.weights.header import output_modality, read_header
     from aigc_core.weights.store import Store
 
@@ -100,7 +100,7 @@ def sample(
         new = save(request_, out, shard_size=shard_size, registry=registry, progress=progress)
     if not new:
         note(f"{out} is there already, made by the same request")
-    click.echo(out)
+    click.echo(shards(out, count, shard_size) if shard_size else out)
 
 
 def _share(out: str, processes: int) -> None:
@@ -113,7 +113,10 @@ def _share(out: str, processes: int) -> None:
         raise UsageError(
             f"--out {out} is put together by one process; for --processes end it in .npz, .tar or / (a file a sample)"
         )
-    with Place(Path(out), is_folder(out)).alone():
+    place = Place(Path(out), is_folder(out))
+    with place.alone():
         code = launch(sys.argv[1:], processes)
+        if not code:
+            place.clear()  # one that came late may have made a piece again that was put in its place already
     if code:
         sys.exit(code)

@@ -12,14 +12,14 @@ from aigc_core.events import Event
 from aigc_core.launch import launched, rank, world
 from aigc_core.progress import Progress
 from aigc_core.sampling.draw import draw
-from aigc_core.sampling.forms import Form, form_of
-from aigc_core.sampling.writers import check_count, check_target, holds_many, is_folder, write
+from aigc_core.sampling.writers import check_count, check_target, form_of, holds_many, write
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from aigc_core.progress import Bar
     from aigc_core.registry import Registry
+    from aigc_core.sampling.forms import Form
     from aigc_core.sampling.request import Request
 
 
@@ -50,7 +50,7 @@ def save(
             write(out, _shown(request, bar), output, record)
             registry.emit(Event("sample.end", record))
             return True
-        form = form_of(Path(out), output, record, folder=is_folder(out), shard=shard_size)
+        form = form_of(out, output, record, shard_size)
         if launched():  # the launching process keeps others away
             return _fill(request, form, bar, registry)
         with form.place.alone():

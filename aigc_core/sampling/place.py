@@ -7,7 +7,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,13 +16,13 @@ from aigc_core.errors import UsageError
 from aigc_core.files import storage_errors
 from aigc_core.launch import rank
 
-NAME: Final = ".parts"
+NAME: Final = ".aigc-parts"
 """Of the folder, or how its name ends."""
 _LOCK, _CURSOR, _REQUEST, _PARTIAL = "lock", "next", "request.json", ".partial"
 
 
 class Place:
-    """The folder `.parts` of a folder of samples, or `.x.npz.parts` beside a file of them.
+    """The folder `.aigc-parts` of a folder of samples, or `.x.npz.aigc-parts` beside a file of them.
 
     It is there as long as the sampling is unfinished. A piece has its name only when it is whole.
     """
@@ -61,9 +60,10 @@ class Place:
         finally:
             self._tidy()
             if not self.pieces():
-                shutil.rmtree(self.folder, ignore_errors=True)
+                for name in (_REQUEST, _LOCK):
+                    (self.folder / name).unlink(missing_ok=True)
             lock.release()
-            for path in new:
+            for path in (self.folder, *new):
                 with contextlib.suppress(OSError):
                     path.rmdir()  # only if it is empty
 

@@ -16,6 +16,7 @@ from aigc_core.modality.base import MANY
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from aigc_core.sampling.forms import Form
     from aigc_core.specs import Output
 
 
@@ -27,6 +28,12 @@ def is_folder(out: str | Path) -> bool:
 def holds_many(out: str | Path) -> bool:
     """Whether `out` is written in pieces, by any number of processes, in memory that does not grow."""
     return is_folder(out) or Path(out).suffix in MANY
+
+
+def shards(out: str | Path, count: int, size: int) -> str:
+    """The archives that `count` samples fill, as a shell and WebDataset expand it: `x-{000000..000009}.tar`."""
+    stem, last = str(out).removesuffix(".tar"), (count - 1) // size
+    return f"{stem}-{{000000..{last:06d}}}.tar" if last else f"{stem}-000000.tar"
 
 
 def check_target(
@@ -67,6 +74,21 @@ def check_count(out: str | Path, output: Output, count: int) -> None:
         )
 
 
+def form_of(out: str | Path, output: Output, record: Mapping[str, Any], shard: int | None = None) -> Form:
+    """What writes to an `out` that holds many."""
+    if is_folder(out):
+        from aigc_core.sampling.forms import Folder
+
+        return Folder(Path(out), output, record)
+    if Path(out).suffix == ".npz":
+        from aigc_core.sampling.npz import Npz
+
+        return Npz(Path(out), output, record)
+    from aigc_core.sampling.tar import Tar
+
+    return Tar(Path(out), output, record, shard)
+
+
 def write(
     out: str | Path, parts: Iterable[npt.NDArray[Any]], output: Output, record: Mapping[str, Any]
 ) -> None:
@@ -76,9 +98,7 @@ def write(
     """
     check_target(out, output.modality)
     if holds_many(out):
-        from aigc_core.sampling.forms import form_of
-
-        form = form_of(Path(out), output, record, folder=is_folder(out), shard=None)
+        form = form_of(out, output, record)
         with form.place.alone():
             if form.begin():
                 return
