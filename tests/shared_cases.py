@@ -33,9 +33,14 @@ class Small:
             nn.Linear(32, 2),
         ]
         if kind == "normed":
-            layers.insert(1, nn.BatchNorm1d(32))
+            # without a bias, whose gradient would be nothing but the last bits
+            layers[:1] = [nn.Linear(6, 32, bias=False), nn.BatchNorm1d(32)]
         if kind == "pictures":
-            layers[:2] = [nn.Unflatten(1, (6, 1, 1)), nn.ConvTranspose2d(6, 8, 2), nn.BatchNorm2d(8)]
+            layers[:2] = [
+                nn.Unflatten(1, (6, 1, 1)),
+                nn.ConvTranspose2d(6, 8, 2, bias=False),
+                nn.BatchNorm2d(8),
+            ]
             layers[3:3] = [nn.ReLU(), nn.Flatten()]
             layers = [*layers[:5], nn.Linear(32, 2)]
         if kind == "dropout":

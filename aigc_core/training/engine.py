@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from aigc_core.errors import UsageError
 from aigc_core.seeds import derive
 from aigc_core.training.average import ExponentialAverage
-from aigc_core.training.parallel import deal_moments, shard, share_batch_statistics
+from aigc_core.training.parallel import deal_moments, lay_out_moments, shard, share_batch_statistics
 from aigc_core.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class AccelerateEngine:
         optimizer.register_step_post_hook(self._restore)
         if self._mesh is not None:
             optimizer.register_load_state_dict_pre_hook(deal_moments)
+        optimizer.register_load_state_dict_post_hook(lay_out_moments)
         return _Optimizer(optimizer, self)  # type: ignore[return-value]
 
     def backward(self, loss: Tensor) -> None:

@@ -96,6 +96,8 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
 
     A layer's parameters are gathered while it computes, and no longer. What is loaded into it is dealt out.
     """
+    for parameter in module.parameters():
+        parameter.data = parameter.data.contiguous()  # it takes no other layout, such as channels_last
     for child in _layers(module):
         fully_shard(child, mesh=mesh)
     fully_shard(module, mesh=mesh)
@@ -134,12 +136,22 @@ def deal_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dic
     return {**state, "state": dealt}
 
 
+def lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Gives an optimizer's moments the memory layout of their parameters, which fused ones take for granted: a
+    state may come from a run that laid them out otherwise."""
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            moment = isinstance(value, Tensor) and value.dim() and value.shape == parameter.shape
+            if moment and not isinstance(value, DTensor) and value.stride() != parameter.stride():
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def like(whole: Tensor, tensor: Tensor) -> Tensor:
     """A whole tensor, dealt out as another one is."""
     if not isinstance(tensor, DTensor) or isinstance(whole, DTensor):
         return whole
     return distribute_tensor(
-        whole.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None
+        whole.to(tensor.device).contiguous(), tensor.device_mesh, tensor.placements, src_data_rank=None
     )
 
 
