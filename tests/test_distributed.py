@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -9,18 +10,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import shared_cases
+import torch
 from helpers import Result, Run, write_pictures
 
 import aigc_core
 from aigc_core.errors import UsageError
 from aigc_core.registry import default
+from aigc_core.training.engine import AccelerateEngine
 from aigc_core.training.job import train
+from aigc_core.training.state import load_state
 
 TRAINABLE = sorted(name for name, spec in default().models.items() if spec.trainer)
 
@@ -86,7 +91,7 @@ def apart(one: dict[str, Any], other: dict[str, Any]) -> float:
     """How much weights differ at most."""
     assert one["weights"].keys() == other["weights"].keys() != set()
     return max(
-        abs(a - b)
+        float(abs(a - b))
         for name in one["weights"]
         for a, b in zip(one["weights"][name], other["weights"][name], strict=True)
     )
@@ -213,7 +218,7 @@ def wait_for(condition: Callable[[], object], running: subprocess.Popen[str]) ->
 def members(running: subprocess.Popen[str]) -> dict[int, int]:
     """The processes that share the training, by rank."""
     found = {}
-    for child in psutil.Process(running.pid).children(recursive=True):
+    for child in psutil.Process(running.pid).children(recursive=True):  # type: ignore[no-untyped-call]
         try:
             if "train" in child.cmdline() and "RANK" in child.environ():
                 found[int(child.environ()["RANK"])] = child.pid
@@ -224,6 +229,10 @@ def members(running: subprocess.Popen[str]) -> dict[int, int]:
 
 def checkpoints(home: Path, name: str) -> list[Path]:
     return sorted(home.glob(f"runs/{name}-*/checkpoints/*.safetensors"))
+
+
+def reached(home: Path, name: str, step: int) -> bool:
+    return any(int(p.stem) >= step for p in checkpoints(home, name))
 
 
 def digest(result: Result) -> str:
@@ -265,7 +274,7 @@ def test_a_killed_process_ends_the_command_and_the_same_command_goes_on(home: Pa
     """First the second of two processes is killed, then the first one, then it may end."""
     for rank, least in ((1, 1), (0, 100)):
         running = begin(*COMMAND, "--name", "killed")
-        wait_for(lambda least=least: any(int(p.stem) >= least for p in checkpoints(home, "killed")), running)
+        wait_for(partial(reached, home, "killed", least), running)
         os.kill(members(running)[rank], signal.SIGKILL)
         then = time.monotonic()
         result = ended(running, 30)
@@ -341,10 +350,10 @@ def test_a_model_that_is_shared_out_is_kept_whole(model: str, home: Path, proces
     two = [*command, "--processes", "2", "--shard"]
     for name in ("killed", "drifted"):
         running = begin(*two, "--name", name)
-        wait_for(lambda name=name: checkpoints(home, name), running)
+        wait_for(partial(checkpoints, home, name), running)
         running.kill()
         ended(running)
-        state = aigc_core.training.state.load_state(checkpoints(home, name)[0])
+        state = load_state(checkpoints(home, name)[0])
         assert state["step"] % 10 == 0
     done = process(*two, "--name", "killed", OMP_NUM_THREADS="1")
     assert json.loads(done.out)["resumed_at"] >= 10
@@ -360,3 +369,28 @@ def test_a_model_that_is_shared_out_is_kept_whole(model: str, home: Path, proces
     drawn = aigc_core.sample("killed", count=3)
     assert drawn is not None
     assert drawn.array.shape == (3, 8, 8, 1)
+
+
+def test_moments_are_laid_out_as_their_parameters() -> None:
+    """A state of a model that was shared out, whose layers lie otherwise, is gone on with by a plain one."""
+    first = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    engine = AccelerateEngine(0, 2, 10, cpu=True)
+    pictures = torch.randn(2, 3, 6, 6).to(memory_format=torch.channels_last)
+
+    def step(layer: torch.nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        optimizer.zero_grad()
+        engine.backward(layer(pictures).square().mean())
+        optimizer.step()
+        (weight, _) = layer.parameters()
+        return weight
+
+    optimizer = engine.optimizer(torch.optim.Adam(first.parameters(), 0.1, fused=True))
+    step(first, optimizer)
+    state = copy.deepcopy(optimizer.state_dict())
+    for moments in state["state"].values():
+        moments.update({name: value.contiguous() for name, value in moments.items()})
+    second = copy.deepcopy(first)
+    other = engine.optimizer(torch.optim.Adam(second.parameters(), 0.1, fused=True))
+    other.load_state_dict(state)
+    for _ in range(3):
+        assert torch.equal(step(first, optimizer), step(second, other))

@@ -479,7 +479,7 @@ def test_a_checkpoint_is_read_by_safetensors_alone(trainings: Trainings) -> None
 def test_a_state_of_all_types_comes_back_in_its_layout(gathered: bool, tmp_path: Path) -> None:
     last = torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last)
     turned = torch.arange(12, dtype=torch.bfloat16).view(3, 4).t()
-    state = {
+    state: dict[str, Any] = {
         "moments": {0: {"step": torch.tensor(3.0), "exp_avg": last, "t": turned}},
         "types": [torch.tensor([1, 2], dtype=d) for d in (torch.int64, torch.uint8, torch.float64, torch.float16)],
         "flags": torch.tensor([True, False, True]),

@@ -21,6 +21,7 @@ from aigc_core.training.checkpoints import Checkpoints
 from aigc_core.training.engine import AccelerateEngine
 from aigc_core.training.loop import Stop
 from aigc_core.training.measure import steps_within
+from aigc_core.training.parallel import together
 from aigc_core.training.plan import Plan, plan
 from aigc_core.training.run import Run, differences, read_record
 from aigc_core.training.session import Session
@@ -103,7 +104,8 @@ def train(
     engine = open_engine(plan_)
     try:
         _check_expected(plan_, expected)
-        return _train(plan_, engine, again, registry, progress, began)
+        with together(engine.processes):
+            return _train(plan_, engine, again, registry, progress, began)
     finally:
         engine.close()
 

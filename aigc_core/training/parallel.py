@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, distributed, nn
@@ -11,8 +13,28 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from aigc_core.errors import BackendError, TrainingError
+
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
+
+
+PARTING: Final = 2.0
+"""Seconds that a process which was left waits before it says so: the other's reason is the one to hear."""
+
+
+@contextlib.contextmanager
+def together(processes: int) -> Iterator[None]:
+    """Within the block the end of another process is a TrainingError."""
+    try:
+        yield
+    except (RuntimeError, distributed.DistError, BackendError) as error:
+        if processes == 1 or "gloo" not in str(error).lower():
+            raise
+        time.sleep(PARTING)
+        raise TrainingError(
+            "another process of this training has gone; the same command goes on from the last checkpoint"
+        ) from error
 
 
 class _Sum(torch.autograd.Function):
