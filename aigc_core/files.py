@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -65,11 +66,21 @@ def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(handle, fcntl.LOCK_EX)
                 os.fchmod(handle, 0o666 & ~umask())
                 yield file, temporary
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the temporary files that killed processes left in a folder; one that is being written is locked."""
+    for path in folder.glob(".*.partial"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def user_path(text: str | Path) -> Path:

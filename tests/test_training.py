@@ -198,7 +198,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(home: Path) -> None:
         "50",
     ]
     running = start(*command)
-    wait_for(lambda: list(home.glob("runs/*/checkpoint.safetensors")))
+    wait_for(lambda: list(home.glob("runs/*/checkpoints/*.safetensors")))
     running.kill()
     running.communicate()
     resumed = train("vae/mlp", "digits", name="k", steps=2000, checkpoint_every=50)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from aigc_core.errors import UsageError
 from aigc_core.seeds import derive
 from aigc_core.training.average import ExponentialAverage
-from aigc_core.training.parallel import share_batch_statistics, whole
+from aigc_core.training.parallel import lay_out_moments, share_batch_statistics, whole
 from aigc_core.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ class AccelerateEngine:
             from aigc_core.training.sharding import deal_moments
 
             optimizer.register_load_state_dict_pre_hook(deal_moments)
+        optimizer.register_load_state_dict_post_hook(lay_out_moments)
         return _Optimizer(optimizer, self)  # type: ignore[return-value]
 
     def backward(self, loss: Tensor) -> None:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aigc_core._version import __version__
-from aigc_core.errors import AigcError, InterruptedRun, NotFoundError, UsageError
+from aigc_core.errors import AigcError, DamagedFileError, InterruptedRun, NotFoundError, UsageError
 from aigc_core.events import Event
+from aigc_core.files import remove_unfinished
 from aigc_core.progress import Progress
 from aigc_core.registry import Registry, blame, default
+from aigc_core.training.checkpoints import Checkpoints
 from aigc_core.training.engine import AccelerateEngine
 from aigc_core.training.loop import Stop
 from aigc_core.training.measure import steps_within
+from aigc_core.training.parallel import together
 from aigc_core.training.plan import Plan, plan
 from aigc_core.training.run import Run, differences, read_record
 from aigc_core.training.session import Session
@@ -101,7 +104,8 @@ def train(
     engine = open_engine(plan_)
     try:
         _check_expected(plan_, expected)
-        return _train(plan_, engine, again, registry, progress, began)
+        with together(engine.processes):
+            return _train(plan_, engine, again, registry, progress, began)
     finally:
         engine.close()
 
@@ -140,9 +144,14 @@ def _train(
     run, store = plan_.run(), Store()
     finished = engine.told(run.finished())
     if finished and not again and (path := _kept(store, finished)):
+        if first:
+            _tidy(run, plan_.settings)
         record = read_header(path).record
         return Trained(finished, path, record, run.folder, int(record["training"]["steps"]), 0.0, [])
     with run.alone() if first else contextlib.nullcontext():
+        if first and finished:  # it begins anew, from no checkpoint that was kept
+            Checkpoints(run.checkpoints, 1, 1).forget(lambda step: False)
+            run.write(weights=None)
         drift = _check_drift(plan_, run, engine, again)
         plan_ = _sized(plan_, run, engine, progress, began)
         if first:
@@ -164,6 +173,7 @@ def _train(
             content, record = encode(generator, plan_.model, plan_.data_record(), training)
             weights = None
             if first:
+                remove_unfinished(store.root / plan_.name)
                 weights = str(
                     _published(store, plan_.name, record, again) or store.publish(plan_.name, content)
                 )
@@ -174,6 +184,15 @@ def _train(
         registry.emit(Event("train.end", {"weights": weights, "metrics": session.metrics}))
     seconds, skipped = time.perf_counter() - started, plan_.dataset.skipped
     return Trained(weights, store.find(weights), record, run.folder, begun, seconds, skipped, session.remarks)
+
+
+def _tidy(run: Run, settings: Settings) -> None:
+    """Removes what a finished run left if it was killed before it could do so itself."""
+    if settings.keep_checkpoints or run.record().get("command", {}).get("keep_checkpoints"):
+        return
+    if run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
+        with contextlib.suppress(AigcError, OSError), run.alone():
+            Checkpoints(run.checkpoints, 1, 1).forget(lambda step: False)
 
 
 @contextlib.contextmanager
@@ -235,13 +254,12 @@ def _kept(store: Store, weights: str) -> Path | None:
 
 def _published(store: Store, name: str, record: Mapping[str, Any], again: bool) -> str | None:
     """The version that this very run was published as, if it was killed right after that."""
-    versions = store.versions(name)
-    if again or not versions:
+    if again:
         return None
-    last = read_header(versions[-1].path).record
-    same = last.get("tensors_digest") == record["tensors_digest"]
-    return (
-        str(versions[-1])
-        if same and last.get("training", {}).get("run") == record["training"]["run"]
-        else None
-    )
+    for version in reversed(store.versions(name)):
+        with contextlib.suppress(DamagedFileError, NotFoundError):
+            last = read_header(version.path).record
+            same = last.get("tensors_digest") == record["tensors_digest"]
+            if same and last.get("training", {}).get("run") == record["training"]["run"]:
+                return str(version)
+    return None

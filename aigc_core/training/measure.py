@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from aigc_core.data.batches import Batches
 from aigc_core.registry import blame
@@ -46,8 +48,6 @@ class Measured:
 
 def measure(plan: Plan, engine: AccelerateEngine, seconds: float, progress: Progress) -> Measured:
     """Trains a scratch copy for about so many seconds. All processes must call it. Raises BackendError."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     with torch.random.fork_rng(), blame(plan.model.backend, f"while measuring {plan.model.spec.id}"):
         generator = plan.build().to(engine.device).train()
         engine.begin(0)
@@ -67,14 +67,14 @@ def measure(plan: Plan, engine: AccelerateEngine, seconds: float, progress: Prog
             return (time.perf_counter() - then) / count
 
         with progress.bar(0, f"measuring {plan.model.spec.id}", "step") as bar:
-            with FlopCounterMode(display=False) as counter:
+            with _Flops() as counter:  # type: ignore[no-untyped-call]
                 steps(0, 1)
             one = engine.told(steps(1, WARM))
             count = max(1, min(1000, round(seconds / one)))
             pace = engine.told(steps(1 + WARM, count))
         state = held(trainer.state_dict())
     engine.forget()
-    return Measured(pace, counter.get_total_flops() * engine.processes, _memory(engine.device), state)
+    return Measured(pace, counter.total * engine.processes, _memory(engine.device), state)
 
 
 def steps_within(
@@ -85,6 +85,22 @@ def steps_within(
     left = budget - (time.perf_counter() - began) - ENDING
     steps: Any = engine.told(max(1, int(left / pace)))
     return int(steps)
+
+
+class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts as torch's FlopCounterMode does, without its hooks on modules, which `autograd.grad` can't pass."""
+
+    total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += int(count(*args, **kwargs, out_val=result))
+        return result
 
 
 def _memory(device: torch.device) -> int:

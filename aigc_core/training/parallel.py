@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from aigc_core.errors import BackendError, TrainingError
+
+PARTING: Final = 2.0
+"""Seconds that a process which was left waits before it says so: the other's reason is the one to hear."""
+
+
+@contextlib.contextmanager
+def together(processes: int) -> Iterator[None]:
+    """Within the block the end of another process is a TrainingError."""
+    try:
+        yield
+    except (RuntimeError, distributed.DistError, BackendError) as error:
+        if processes == 1 or "gloo" not in str(error).lower():
+            raise
+        time.sleep(PARTING)
+        raise TrainingError(
+            "another process of this training has gone; the same command goes on from the last checkpoint"
+        ) from error
 
 
 class _Sum(torch.autograd.Function):
@@ -97,6 +118,16 @@ def whole(tensor: Tensor) -> Tensor:
     """All of a tensor that is shared out, here; all processes must ask for it. Any other as it is."""
     full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return full
+
+
+def lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Gives an optimizer's moments the memory layout of their parameters, which fused ones take for granted: a
+    state may come from a run that laid them out otherwise."""
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            moment = isinstance(value, Tensor) and value.dim() and value.shape == parameter.shape
+            if moment and not hasattr(value, "to_local") and value.stride() != parameter.stride():
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def held(state: Any) -> int:

@@ -7,15 +7,14 @@ import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import distributed
-
 from aigc_core.data.batches import Batches
-from aigc_core.errors import DamagedFileError, InterruptedRun, TerminatedRun, TrainingError
+from aigc_core.errors import DamagedFileError, InterruptedRun, NotFoundError, TerminatedRun, TrainingError
 from aigc_core.events import Event
 from aigc_core.files import create_exclusively
 from aigc_core.training.checkpoints import Checkpoints
 from aigc_core.training.guards import ROLLBACKS, SMALLER, Diverged, Guards, guard_every
 from aigc_core.training.loop import Hooks, Pace, Rhythm, Stop, fit
+from aigc_core.training.parallel import together
 from aigc_core.training.sheets import Sheets, sheet_every
 from aigc_core.training.state import check_state
 from aigc_core.weights.file import encode
@@ -81,27 +80,17 @@ class Session(Hooks):
                     self._pace = Pace(self.engine.batch_size, start)
                     shares = batches.shares(start, self.plan.steps, rows)
                     try:
-                        done = fit(
-                            self.trainer,
-                            shares,
-                            self.engine,
-                            start=start,
-                            rhythm=self.rhythm,
-                            hooks=self,
-                            stop=stop,
-                        )
+                        with together(self.engine.processes):
+                            done = fit(
+                                self.trainer, shares, self.engine,
+                                start=start, rhythm=self.rhythm, hooks=self, stop=stop,
+                            )  # fmt: skip
                         break
                     except Diverged as trouble:
                         self.engine.settle()
                         start = self._go_back(str(trouble))
                         self._bar.update(start - self._shown)
                         self._shown = start
-                    except (RuntimeError, distributed.DistError) as error:
-                        if self.engine.processes == 1 or "gloo" not in str(error).lower():
-                            raise
-                        raise TrainingError(
-                            "another process of this training has gone; the same command goes on from the last checkpoint"
-                        ) from error
             if done < self.plan.steps:
                 self._interrupt(done, stop)
             self.checkpoints.wait()
@@ -194,6 +183,8 @@ class Session(Hooks):
                 self._load(candidate)
                 step = candidate
                 break
+            except NotFoundError:  # damaged, and removed by the first process
+                continue
             except DamagedFileError as error:
                 self.remarks.append(f"passed over a damaged checkpoint: {error}")
         self._shown = step

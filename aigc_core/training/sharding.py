@@ -66,5 +66,5 @@ def like(whole: Tensor, tensor: Tensor) -> Tensor:
     if not isinstance(tensor, DTensor) or isinstance(whole, DTensor):
         return whole
     return distribute_tensor(
-        whole.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None
+        whole.to(tensor.device).contiguous(), tensor.device_mesh, tensor.placements, src_data_rank=None
     )
