@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from aigc_gan.config import DCGANConfig, DCGANTraining, MLPConfig, MLPTraining
-from aigc_gan.dcgan import DCGAN, DCGANTrainer, levels
+from aigc_gan.dcgan import DCGAN, DCGANTrainer, FirstConv, levels
 from aigc_gan.mlp import MLPGenerator, MLPTrainer
 
 from aigc_core.interfaces import Batch
@@ -138,7 +138,7 @@ def test_mlp_trains_with_any_hidden_widths() -> None:
 def test_the_coarsest_grid_is_a_few_cells_wide(size: int, expected: int) -> None:
     assert levels(size, size) == expected
     assert 4 <= size / 2**expected <= 10
-    assert levels(size, size, grid=4) == expected + (size > 14)
+    assert levels(size, size, grid=4) == expected + (size > 8)
     assert levels(64, 8, grid=2) == 3, "it would be less than a cell high"
 
 
@@ -154,3 +154,10 @@ def test_a_plain_network_is_that_of_the_paper() -> None:
     assert [tuple(m.weight.shape) for m in layers] == expected
     trainer.step(Batch(torch.rand(16, 1, 32, 32) * 2 - 1, torch.arange(16)))
     assert trainer.generator(torch.randn(2, 100)).shape == (2, 1, 32, 32)
+
+
+def test_a_matrix_product_of_patches_is_the_convolution() -> None:
+    layer, x = FirstConv(3, 8), torch.randn(2, 3, 9, 6)
+    expected = torch.nn.functional.conv2d(x, layer.weight, layer.bias, stride=2, padding=1)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+    assert layer(x).is_contiguous(memory_format=torch.channels_last)
