@@ -30,10 +30,9 @@ class GANTrainer(Trainer[G, T]):
     def __init__(self, generator: G, options: T, engine: Engine) -> None:
         super().__init__(generator, options, engine)
         self.critic = self.make_critic().train()
-        # In a tuple, so that a checkpoint holds the networks once, by names that no wrapper adds to.
-        self.prepared = (engine.prepare(generator), engine.prepare(self.critic))
-        self.generator_optimizer = self.make_optimizer(self.prepared[0], options.lr)
-        self.critic_optimizer = self.make_optimizer(self.prepared[1], options.critic_lr or options.lr)
+        self.network, self.shared_critic = engine.prepare(generator), engine.prepare(self.critic)
+        self.generator_optimizer = self.make_optimizer(self.network, options.lr)
+        self.critic_optimizer = self.make_optimizer(self.shared_critic, options.critic_lr or options.lr)
         self.average = engine.average(generator, options.ema_half_life)
         self.fakes: Tensor | None = None
 
@@ -47,13 +46,12 @@ class GANTrainer(Trainer[G, T]):
 
     def step(self, batch: Batch) -> Metrics:
         """One step of the critic, then one of the generator against the critic so improved."""
-        network, critic = self.prepared
         count = len(batch)
         with self.engine.autocast():
-            made = network(self.engine.randn(count, self.generator.latent))
+            made = self.network(self.engine.randn(count, self.generator.latent))
             self.fakes = fakes = made.detach()
             # One pass over both halves: the critic has no batch statistics that would mix them.
-            scores = critic(torch.cat([batch.x, fakes])).float()
+            scores = self.shared_critic(torch.cat([batch.x, fakes])).float()
             critic_loss = self.critic_loss(scores[:count], scores[count:])
         self.critic_optimizer.zero_grad()
         self.engine.backward(critic_loss)

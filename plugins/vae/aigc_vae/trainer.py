@@ -16,17 +16,15 @@ class VAETrainer(Trainer[VAE, VAETraining]):
 
     def __init__(self, generator: VAE, options: VAETraining, engine: Engine) -> None:
         super().__init__(generator, options, engine)
-        # In a tuple, so that a checkpoint holds the network once, by names that no wrapper adds to.
-        self.prepared = (engine.prepare(generator),)
-        adam = torch.optim.Adam(self.prepared[0].parameters(), options.lr, fused=True)
-        self.optimizer = engine.optimizer(adam)
+        self.network = engine.prepare(generator)
+        self.optimizer = engine.optimizer(torch.optim.Adam(self.network.parameters(), options.lr, fused=True))
 
     def step(self, batch: Batch) -> Metrics:
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.lr * self.schedule(self.engine.step / self.engine.total_steps)
         with self.engine.autocast():
             noise = self.engine.randn(len(batch), self.generator.latent)
-            logits, kl = self.prepared[0](batch.x, noise)
+            logits, kl = self.network(batch.x, noise)
         reconstruction = self.generator.reconstruction(logits, batch.x, self.engine.mean)
         loss = reconstruction + kl
         self.optimizer.zero_grad()
