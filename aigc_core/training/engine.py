@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
 import logging
 import platform
@@ -79,6 +80,8 @@ class AccelerateEngine:
             )
         if settings.shard and self.processes == 1:
             raise UsageError("--shard shares a model out over processes: give --processes 2 or more")
+        if self.device.type == "cpu":
+            _keep_freed_memory()
         self._accelerator.gradient_state._set_sync_gradients(True)  # type: ignore[no-untyped-call]
         self._mesh: Any = None
         self._classes: dict[int, type[nn.Module]] = {}
@@ -372,14 +375,27 @@ class _Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
+        # Two bytes a value, drawn eight at a time: bernoulli_ takes eight times as long.
+        width = x[0].numel()
+        words = self._engine._mine((len(x), -(-width // 4)), self._draw)
+        bits = words.view(torch.int16)[:, :width].reshape(x.shape)
+        dropped = round(self.p * 2**16)
+        mask = torch.ge(bits, dropped - 2**15, out=torch.empty_like(x))
+        return x * mask.mul_(1 / (1 - dropped / 2**16))
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
         engine = self._engine
+        words = torch.empty(shape, dtype=torch.int64, device=engine.device)
+        return words.random_(-(2**63), None, generator=engine._stream)
 
-        def draw(shape: tuple[int, ...]) -> Tensor:
-            return torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(
-                1 - self.p, generator=engine._stream
-            )
 
-        return x * engine._mine(tuple(x.shape), draw).div_(1 - self.p)
+def _keep_freed_memory() -> None:
+    """Has glibc keep what is freed for the next step, instead of giving large blocks back to the system, which
+    hands them out again page by page, zeroed. Elsewhere nothing is done."""
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the most that it takes
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def _distributed(module: nn.Module, device: torch.device) -> nn.Module:
