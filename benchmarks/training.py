@@ -32,6 +32,7 @@ from aigc_core.data import open_data
 from aigc_core.interfaces import Batch, Metrics, Trainer
 from aigc_core.progress import Bar, Progress
 from aigc_core.registry import default
+from aigc_core.training import session
 from aigc_core.training.job import train
 
 WARM = 10
@@ -111,7 +112,12 @@ def speed(model: str, data: str, options: dict[str, Any], steps: int, every: int
         return metrics
 
     trainer.step = timed  # type: ignore[method-assign]
-    train(model, data, steps=steps, options=options, name="timed", progress=clock, checkpoint_every=every)
+    if every is None:  # else there is one each 100 steps of so short a run, to go back to
+        session.guard_every = lambda steps: steps + 1
+    train(
+        model, data, steps=steps, options=options, name="timed", progress=clock, checkpoint_every=every,
+        sheet_every=0,
+    )  # fmt: skip
     counted = steps - WARM
     return {
         "step": (clock.ends[-1] - clock.ends[WARM - 1]) / counted,
