@@ -187,6 +187,12 @@ class AccelerateEngine:
         size, number = self.batch_size // self.chunks, part * self.processes + self.rank
         return slice(number * size, (number + 1) * size)
 
+    def set_up(self) -> None:
+        """Makes what a trainer draws as it is made the same in all processes, however many there are."""
+        self._step = self._chunk = 0
+        torch.manual_seed(derive(self._seed, "global", 0))
+        self._stream.manual_seed(derive(self._seed, "randn", 0))
+
     def begin(self, step: int, part: int = 0) -> None:
         """Makes the step to come, or a part of it, a function of (seed, step, part)."""
         self._step = step
