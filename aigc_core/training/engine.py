@@ -18,7 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 from aigc_core.errors import UsageError
 from aigc_core.seeds import derive
 from aigc_core.training.average import ExponentialAverage
-from aigc_core.training.parallel import deal_moments, lay_out_moments, shard, share_batch_statistics
+from aigc_core.training.parallel import (
+    deal_moments,
+    join_again,
+    lay_out_moments,
+    shard,
+    share_batch_statistics,
+)
 from aigc_core.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +57,9 @@ class AccelerateEngine:
     ) -> None:
         """batch_size: items a step, over all processes. Raises UsageError if the settings do not fit the machine."""
         self._settings = settings = settings or Settings(precision="fp32")
-        self._accelerator = Accelerator(cpu=cpu or settings.cpu or not torch.accelerator.is_available())
+        cpu = cpu or settings.cpu or not torch.accelerator.is_available()
+        join_again(cpu)
+        self._accelerator = Accelerator(cpu=cpu)
         self.rank: int = self._accelerator.process_index
         self.processes: int = self._accelerator.num_processes
         self._seed, self.batch_size = seed, batch_size
