@@ -102,6 +102,7 @@ def _registered(model: str, batch_size: int, steps: int, settings: Settings) -> 
     planned = plan(model, "digits", steps=steps, options={"batch_size": batch_size}, settings=settings)
     engine = AccelerateEngine(planned.seed, batch_size, steps, settings=settings)
     generator = planned.build().train()
+    engine.set_up()
     trainer = planned.model.trainer(generator, planned.options, engine)
     rows = [engine.chunk(part) for part in range(engine.parts)]
     batches = Batches(planned.dataset, batch_size, planned.seed, generator.output, engine.device)

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from aigc_core.errors import UsageError
 from aigc_core.seeds import derive
 from aigc_core.training.average import ExponentialAverage
-from aigc_core.training.parallel import lay_out_moments, share_batch_statistics, whole
+from aigc_core.training.parallel import join_again, lay_out_moments, share_batch_statistics, whole
 from aigc_core.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class AccelerateEngine:
     ) -> None:
         """batch_size: items a step, over all processes. Raises UsageError if the settings do not fit the machine."""
         self._settings = settings = settings or Settings(precision="fp32")
-        self._accelerator = Accelerator(cpu=cpu or settings.cpu or not torch.accelerator.is_available())
+        cpu = cpu or settings.cpu or not torch.accelerator.is_available()
+        join_again(cpu)
+        self._accelerator = Accelerator(cpu=cpu)
         self.rank: int = self._accelerator.process_index
         self.processes: int = self._accelerator.num_processes
         self._seed, self.batch_size = seed, batch_size
@@ -196,6 +198,12 @@ class AccelerateEngine:
         """The rows of the whole batch that a part of this process is."""
         size, number = self.batch_size // self.chunks, part * self.processes + self.rank
         return slice(number * size, (number + 1) * size)
+
+    def set_up(self) -> None:
+        """Makes what a trainer draws as it is made the same in all processes, however many there are."""
+        self._step = self._chunk = 0
+        torch.manual_seed(derive(self._seed, "global", 0))
+        self._stream.manual_seed(derive(self._seed, "randn", 0))
 
     def begin(self, step: int, part: int = 0) -> None:
         """Makes the step to come, or a part of it, a function of (seed, step, part)."""

@@ -50,7 +50,7 @@ def measure(plan: Plan, engine: AccelerateEngine, seconds: float, progress: Prog
     """Trains a scratch copy for about so many seconds. All processes must call it. Raises BackendError."""
     with torch.random.fork_rng(), blame(plan.model.backend, f"while measuring {plan.model.spec.id}"):
         generator = plan.build().to(engine.device).train()
-        engine.begin(0)
+        engine.set_up()
         trainer = plan.model.trainer(generator, plan.options, engine)
         rows = [engine.chunk(part) for part in range(engine.parts)]
         batches = Batches(plan.dataset, engine.batch_size, plan.seed, generator.output, engine.device)

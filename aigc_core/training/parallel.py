@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aigc_core.errors import BackendError, TrainingError
@@ -29,6 +31,21 @@ def together(processes: int) -> Iterator[None]:
         raise TrainingError(
             "another process of this training has gone; the same command goes on from the last checkpoint"
         ) from error
+
+
+def join_again(cpu: bool) -> None:
+    """Joins the processes that torchrun has started anew. Its store still holds the addresses of those before,
+    so theirs get a name of their own."""
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or distributed.is_initialized():
+        return
+    store, rank, count = next(iter(rendezvous("env://")))
+    distributed.init_process_group(
+        "gloo" if cpu else None,
+        store=distributed.PrefixStore(f"attempt {attempt}", store),  # type: ignore[attr-defined]
+        rank=rank,
+        world_size=count,
+    )
 
 
 class _Sum(torch.autograd.Function):

@@ -164,7 +164,7 @@ class Session(Hooks):
 
     def _make(self) -> Trainer[Any, Any]:
         generator = self.plan.build().to(self.engine.device).train()
-        self.engine.begin(0)
+        self.engine.set_up()
         return self.plan.model.trainer(generator, self.plan.options, self.engine)
 
     def _state(self, step: int) -> dict[str, Any]:
