@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,11 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     if case["kind"] == "random":
         return _random(AccelerateEngine(5, batch_size, steps, settings=settings))
     if "/" in case["kind"]:
-        return _registered(case["kind"], batch_size, steps, settings)
+        torch.set_default_dtype(torch.float64 if case.get("double") else torch.float32)
+        try:
+            return _registered(case["kind"], batch_size, steps, settings)
+        finally:
+            torch.set_default_dtype(torch.float32)
     engine = AccelerateEngine(5, batch_size, steps, settings=settings)
     small = Small(case["kind"], engine, case.get("first", True))
     losses = []
@@ -107,7 +112,8 @@ def _registered(model: str, batch_size: int, steps: int, settings: Settings) -> 
     rows = [engine.chunk(part) for part in range(engine.parts)]
     batches = Batches(planned.dataset, batch_size, planned.seed, generator.output, engine.device)
     losses = []
-    for step, parts in enumerate(batches.shares(0, steps, rows)):
+    for step, shares in enumerate(batches.shares(0, steps, rows)):
+        parts = [replace(batch, x=batch.x.to(torch.get_default_dtype())) for batch in shares]
         sums: dict[str, Tensor] = {}
         for part, batch in enumerate(parts):
             engine.begin(step, part)

@@ -73,7 +73,6 @@ HOOK = "@hookimpl\ndef aigc_register_models"
 SPEC_END = '            samplers={"prior": prior},\n'
 STEP = "        count = len(batch)\n"
 MADE = "        self.average = engine.average(generator, options.ema_half_life)\n"
-LOSS_UNUSED = "generator_loss = self.generator_loss(self.critic(fakes))"
 FAKES = "made = self.network(self.engine.randn(count, self.generator.latent))"
 UPDATE = "        self.average.update()\n"
 TOLD = '"critic_loss": critic_loss.detach()'
@@ -246,7 +245,7 @@ spoil("a layer that is added in training", "saves",
       ("its own weights file can't be loaded", "config and data alone", "late.weight"),
       ("trainer.py", UPDATE, f"{UPDATE}        self.average.generator.late = nn.Linear(1, 1)\n"))  # fmt: skip
 spoil("types that don't mix in a step", "precision", ("a step fails in bfloat16", "cast where torch does not"),
-      ("trainer.py", "            scores = self.shared_critic(torch.cat([batch.x, fakes])).float()\n",
+      ("trainer.py", "            scores = self.shared_critic(torch.cat([batch.x, fakes])).to(batch.x.dtype)\n",
        "            raw = self.shared_critic(torch.cat([batch.x, fakes]))\n"
        "            scores = torch.zeros(2 * count)\n            scores[torch.arange(2 * count)] = raw\n"))  # fmt: skip
 spoil("samples that hold the step's graph", "shows", ("samples() is not detached", "add .detach()"),

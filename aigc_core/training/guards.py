@@ -49,14 +49,20 @@ class Guards:
         """Of all learning rates."""
         return SMALLER ** len(self.rollbacks)
 
-    def check(self, step: int, metrics: Mapping[str, float], spread: float | None = None) -> None:
+    def check(
+        self, step: int, metrics: Mapping[str, float], spread: float | None = None, regular: bool = True
+    ) -> None:
         """Raises Diverged if a metric is not finite, a loss has exploded, or the samples are all alike.
 
-        spread: that of the step's samples, as a share of that of its real items.
+        spread: that of the step's samples, as a share of that of its real items. regular: whether every run
+        of this plan reads this step; else it is not remembered, since checkpoints must not steer a run.
         """
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} is {value} at step {step}")
+        if not regular:
+            return
+        for name, value in metrics.items():
             if name != "loss" and not name.endswith("_loss"):
                 continue
             largest = self.largest.setdefault(name, abs(value))

@@ -67,6 +67,10 @@ class Rhythm:
     """A checkpoint that is asked for; for 0, one every `SAVE_SECONDS`."""
     sheet: int = 0
 
+    def regular(self, step: int, total: int) -> bool:
+        """Whether every run of so many steps reads the metrics of this one, whatever it keeps and shows."""
+        return step in (1, total) or _falls(step, LOG_EVERY) or _falls(step, self.guard)
+
     def next_after(self, step: int, total: int) -> int:
         """The next step after which there is something to do."""
         every = [n for n in (LOG_EVERY, self.guard, self.save, self.sheet) if n]

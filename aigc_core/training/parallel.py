@@ -82,7 +82,7 @@ class GlobalBatchNorm(_BatchNorm):
             return normal
         axes = [0, *range(2, x.dim())]
         shape = [1, -1, *[1] * (x.dim() - 2)]
-        values = x.float()
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
         processes = distributed.get_world_size()
         mean = _sum(values.mean(axes)) / processes
         variance = _sum((values - mean.view(shape)).square().mean(axes)) / processes

@@ -121,7 +121,7 @@ class Session(Hooks):
         self._bar.update(1)
 
     def read(self, step: int, metrics: Mapping[str, float], spread: float | None) -> None:
-        self.guards.check(step, metrics, spread)
+        self.guards.check(step, metrics, spread, self.rhythm.regular(step, self.plan.steps))
         self.metrics = dict(metrics)
         if "loss" in metrics:
             self._losses.append(metrics["loss"])

@@ -91,7 +91,8 @@ class DCGANCritic(nn.Module):
         for level in range(depth):
             outer = config.width << level
             down = nn.Conv2d(channels, outer, 4, stride=2, padding=1) if level else FirstConv(channels, outer)
-            layers += [spectral_norm(down), nn.LeakyReLU(0.2, inplace=True)]
+            # not in place on the first one's view: autograd would copy what lies around it
+            layers += [spectral_norm(down), nn.LeakyReLU(0.2, inplace=level > 0)]
             channels, height, width = outer, height // 2, width // 2
         if not config.plain:
             top = config.width << depth

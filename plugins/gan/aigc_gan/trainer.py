@@ -51,7 +51,7 @@ class GANTrainer(Trainer[G, T]):
             made = self.network(self.engine.randn(count, self.generator.latent))
             self.fakes = fakes = made.detach()
             # One pass over both halves: the critic has no batch statistics that would mix them.
-            scores = self.shared_critic(torch.cat([batch.x, fakes])).float()
+            scores = self.shared_critic(torch.cat([batch.x, fakes])).to(batch.x.dtype)
             critic_loss = self.critic_loss(scores[:count], scores[count:])
         self.critic_optimizer.zero_grad()
         self.engine.backward(critic_loss)
@@ -61,7 +61,7 @@ class GANTrainer(Trainer[G, T]):
         # gradient of the fakes alone: the critic's own would be computed for nothing.
         fakes = fakes.detach().requires_grad_()
         with self.engine.autocast():
-            generator_loss = self.generator_loss(self.critic(fakes).float())
+            generator_loss = self.generator_loss(self.critic(fakes).to(batch.x.dtype))
         (gradient,) = torch.autograd.grad(generator_loss, fakes)
         self.generator_optimizer.zero_grad()
         self.engine.backward((made * gradient).sum())

@@ -46,19 +46,19 @@ class VAE(Generator[Any]):
         noise [N, latent] is standard normal, for the reparametrised draw from q(z|x). KL, in nats a picture,
         is of q(z|x) from the standard normal (Kingma and Welling 2014, eq. 10).
         """
-        mean, log_variance = (part.float() for part in self.encode(x))
+        mean, log_variance = (part.to(x.dtype) for part in self.encode(x))
         z = mean + noise * (0.5 * log_variance).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
         return self.decode_logits(z), kl
 
     def reconstruction(self, logits: Tensor, x: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
-        """-log p(x|z) in nats a picture; in float32, whatever the networks ran in.
+        """-log p(x|z) in nats a picture; in the precision of x, whatever the networks ran in.
 
         gaussian: its variance is the one that is optimal for this batch, the mean squared error (Rybkin et
         al. 2021, eq. 9); `mean` takes it over all processes. bernoulli: the cross entropy of pixels taken
         as probabilities.
         """
-        logits = logits.float()
+        logits = logits.to(x.dtype)
         if self.likelihood == "bernoulli":
             return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
         variance = mean(F.mse_loss(logits.sigmoid(), x)).clamp_min(1e-6)
