@@ -320,6 +320,7 @@ def test_uninstalling_what_is_not_there_is_answered(env: Environment) -> None:
     assert "no backend 'aigc-core'" in env.aigc("plugins", "uninstall", "aigc-core").error
 
 
+@pytest.mark.slow
 def test_pip_serves_where_there_is_no_uv(core: Path, gan: Path, tmp_path: Path) -> None:
     env = environment(tmp_path / "pip env", core)
     env.uv("install", "--quiet", "pip")

@@ -297,7 +297,7 @@ def test_the_example_logs_to_weights_and_biases_offline(
     assert done.err == ""
     (folder,) = (home / "runs").iterdir()
     logged = [row for row in wandb_history(folder) if "loss" in row]
-    assert [row["step"] for row in logged] == [25, 50, 60]
+    assert [row["step"] for row in logged] == [1, 25, 50, 60]
     for (step, metrics), row in zip(read_metrics(folder / "metrics.jsonl"), logged, strict=True):
         assert {"step": step, **metrics} == pytest.approx({name: row[name] for name in ("step", *metrics)})
     assert json.loads(done.out)["training"]["metrics"]["loss"] == pytest.approx(logged[-1]["loss"])

@@ -164,7 +164,7 @@ def wait_for(condition: object, seconds: float = 60) -> None:
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(home: Path, aigc: Run) -> None:
-    command = ["train", "vae/mlp", "--data", "digits", "--name", "long", "--steps", "3000"]
+    command = ["train", "vae/mlp", "--data", "digits", "--name", "long", "--steps", "1500"]
     running = start(*command)
     wait_for(lambda: list(home.glob("runs/*/metrics.jsonl")))
     other = aigc(*command)
@@ -180,33 +180,8 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(home: Path, aigc
     assert not (home / "weights").exists()
     resumed = json.loads(aigc(*command, "--json").out)
     assert resumed["resumed_at"] > 0
-    whole = train("vae/mlp", "digits", name="whole", steps=3000)
+    whole = train("vae/mlp", "digits", name="whole", steps=1500)
     assert whole.record["tensors_digest"] == resumed["tensors_digest"]
-
-
-def test_a_killed_run_goes_on_from_its_checkpoint(home: Path) -> None:
-    command = [
-        "train",
-        "vae/mlp",
-        "--data",
-        "digits",
-        "--name",
-        "k",
-        "--steps",
-        "2000",
-        "--checkpoint-every",
-        "50",
-    ]
-    running = start(*command)
-    wait_for(lambda: list(home.glob("runs/*/checkpoints/*.safetensors")))
-    running.kill()
-    running.communicate()
-    resumed = train("vae/mlp", "digits", name="k", steps=2000, checkpoint_every=50)
-    assert resumed.resumed_at >= 50
-    assert (
-        resumed.record["tensors_digest"]
-        == train("vae/mlp", "digits", name="w", steps=2000).record["tensors_digest"]
-    )
 
 
 @pytest.mark.parametrize("limit", [20_000, 300_000], ids=["the checkpoint", "the weights"])

@@ -12,6 +12,7 @@ from aigc_core.cli.common import KeyValue, WeightsName, note, open_registry
 from aigc_core.errors import UsageError
 from aigc_core.launch import launched
 from aigc_core.modality import default_ending
+from aigc_core.registry import default
 
 
 @click.command()
@@ -70,6 +71,8 @@ def sample(
     A folder, x.npz and x.tar are written as the samples come. When that is cut off, the same command goes on
     from there.
     """
+    shared = processes > 1 and not launched()
+    registry = default() if shared else open_registry()  # what is to be remarked, they remark
     from aigc_core.sampling.writers import check_target, shards
     from aigc_core.weights.header import output_modality, read_header
     from aigc_core.weights.store import Store
@@ -82,10 +85,9 @@ def sample(
     if count is None:
         count = len(images) or 64
     check_target(out, made, indices=range(start, start + count), shard=shard_size)
-    if processes > 1 and not launched():
+    if shared:
         _share(out, processes)
         return
-    registry = open_registry()
 
     from aigc_core.progress import Progress
     from aigc_core.sampling.job import save

@@ -137,7 +137,7 @@ class Session(Hooks):
         self.run.log(step, logged)
         if self._board is not None:
             self._board.log(step, logged)
-        self._emit("train.log", step=step, steps=self.plan.steps, metrics=self.metrics)
+        self._emit("train.log", step=step, steps=self.plan.steps, metrics=logged)
 
     def save(self, step: int, wanted: bool = True) -> None:
         loss = sum(self._losses) / len(self._losses) if self._losses else None
