@@ -5,6 +5,7 @@ Importing this takes two seconds, so it is imported when it is used.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
 
     A layer's parameters are gathered while it computes, and no longer. What is loaded into it is dealt out.
     """
+    # It warns of outputs that are views, in case a backend writes into them; torch itself refuses that then.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
     for parameter in module.parameters():
         parameter.data = parameter.data.contiguous()  # the only layout that can be dealt out
     for child in _layers(module):
