@@ -125,17 +125,17 @@ def test_one_of_three_is_killed_and_the_same_command_goes_on(gan: Path, tmp_path
 def test_after_ctrl_c_the_same_command_goes_on(
     gan: Path, out: str, processes: int, tmp_path: Path, process: Run
 ) -> None:
-    sample(gan, count=300, block=2, out=f"{tmp_path}/whole/{out}")
-    arguments = [gan, "-n", 300, "--block", 2, "--out", f"{tmp_path}/cut/{out}", "--processes", processes]
+    sample(gan, count=1000, block=2, out=f"{tmp_path}/whole/{out}")
+    arguments = [gan, "-n", 1000, "--block", 2, "--out", f"{tmp_path}/cut/{out}", "--processes", processes]
     cut = started(*arguments)
-    wait_for_pieces(tmp_path / "cut" / out, 20)
+    wait_for_pieces(tmp_path / "cut" / out, 5)
     cut.send_signal(signal.SIGINT)
     _, err = cut.communicate(timeout=60)
     error = Result(cut.returncode, "", err).error
     assert cut.returncode == 130
     if processes == 1:  # of two, the first to end may be one that has not begun
         assert error.startswith("aigc: stopped; ")
-        assert error.endswith("of 300 samples are kept: the same command goes on from there")
+        assert error.endswith("of 1000 samples are kept: the same command goes on from there")
     assert not list(tmp_path.glob("cut/**/*.partial"))
     assert process("sample", *arguments).code == 0
     assert content(tmp_path / "cut" / out) == content(tmp_path / "whole" / out)
