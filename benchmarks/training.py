@@ -25,8 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from aigc_core.data import open_data
 from aigc_core.interfaces import Batch, Metrics, Trainer
@@ -34,6 +32,7 @@ from aigc_core.progress import Bar, Progress
 from aigc_core.registry import default
 from aigc_core.training import session
 from aigc_core.training.job import train
+from aigc_core.training.measure import Flops
 
 WARM = 10
 """Steps before the clock counts: the first ones allocate, and choose their kernels."""
@@ -82,18 +81,6 @@ class Clock(Progress):
 
     def update(self, amount: int, figures: Mapping[str, float] | None = None) -> None:
         self.ends += [time.perf_counter()] * amount
-
-
-class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts them by torch's own table; its `FlopCounterMode` knows no `autograd.grad`."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if counted := flop_registry.get(func.overloadpacket):
-            self.total += counted(*args, **(kwargs or {}), out_val=out)
-        return out
 
 
 # What a child process does: one training, from the files to the weights.

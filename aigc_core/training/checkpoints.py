@@ -114,3 +114,11 @@ class Checkpoints:
             kept.add(best[0])
         for old in set(steps) - kept:
             self.path(old).unlink(missing_ok=True)
+
+
+def discard(folder: Path) -> None:
+    """Removes all checkpoints, of a run that has ended or begins anew."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.glob(f"*{ENDING}"):
+            path.unlink(missing_ok=True)
+        folder.rmdir()

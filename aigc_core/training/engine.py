@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import inspect
 import logging
 import platform
@@ -20,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from aigc_core.errors import UsageError
 from aigc_core.seeds import derive
 from aigc_core.training.average import ExponentialAverage
+from aigc_core.training.machine import keep_freed_memory, precision
 from aigc_core.training.parallel import join_again, lay_out_moments, share_batch_statistics, whole
 from aigc_core.training.settings import Settings
 
@@ -67,7 +67,7 @@ class AccelerateEngine:
                 f"a batch of {batch_size} can't be shared by {self.processes} processes in {settings.accumulate} "
                 f"parts each; choose a --batch-size that {self.chunks} divides"
             )
-        self.precision = _precision(settings.precision, self.device)
+        self.precision = precision(settings.precision, self.device)
         self._dtype = _DTYPES.get(self.precision)
         self._accelerator.scaler = (
             torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
@@ -83,7 +83,7 @@ class AccelerateEngine:
         if settings.shard and self.processes == 1:
             raise UsageError("--shard shares a model out over processes: give --processes 2 or more")
         if self.device.type == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
         self._accelerator.gradient_state._set_sync_gradients(True)  # type: ignore[no-untyped-call]
         self._mesh: Any = None
         self._classes: dict[int, type[nn.Module]] = {}
@@ -397,15 +397,6 @@ class _Dropout(nn.Module):
         return words.random_(-(2**63), None, generator=engine._stream)
 
 
-def _keep_freed_memory() -> None:
-    """Has glibc keep what is freed for the next step, instead of giving large blocks back to the system, which
-    hands them out again page by page, zeroed. Elsewhere nothing is done."""
-    with contextlib.suppress(AttributeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the most that it takes
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
 def _distributed(module: nn.Module, device: torch.device) -> nn.Module:
     """A network whose gradients are averaged over the processes. Its buffers are functions of what is equal
     in all of them, or averaged by themselves; sending them round would write into what a backward needs."""
@@ -414,23 +405,3 @@ def _distributed(module: nn.Module, device: torch.device) -> nn.Module:
     devices = [device.index] if device.type == "cuda" else None
     arguments: dict[str, Any] = {"device_ids": devices, quiet: False}
     return DistributedDataParallel(module, **arguments)
-
-
-def _precision(asked: str, device: torch.device) -> str:
-    """`auto` resolved by what the machine can do, never by a timing: the same command gives the same result.
-
-    Raises UsageError for what the device can't do.
-    """
-    if asked == "fp16" and device.type != "cuda":
-        raise UsageError("--precision fp16 needs a GPU; on this machine use bf16 or fp32")
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
-    features = torch.cpu.get_capabilities()
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))

@@ -17,7 +17,7 @@ from aigc_core.events import Event
 from aigc_core.files import remove_unfinished
 from aigc_core.progress import Progress
 from aigc_core.registry import Registry, blame, default
-from aigc_core.training.checkpoints import Checkpoints
+from aigc_core.training.checkpoints import discard
 from aigc_core.training.engine import AccelerateEngine
 from aigc_core.training.loop import Stop
 from aigc_core.training.measure import steps_within
@@ -150,7 +150,7 @@ def _train(
         return Trained(finished, path, record, run.folder, int(record["training"]["steps"]), 0.0, [])
     with run.alone() if first else contextlib.nullcontext():
         if first and finished:  # it begins anew, from no checkpoint that was kept
-            Checkpoints(run.checkpoints, 1, 1).forget(lambda step: False)
+            discard(run.checkpoints)
             run.write(weights=None)
         drift = _check_drift(plan_, run, engine, again)
         plan_ = _sized(plan_, run, engine, progress, began)
@@ -178,7 +178,8 @@ def _train(
                     _published(store, plan_.name, record, again) or store.publish(plan_.name, content)
                 )
                 run.write(weights=weights)
-                session.finish()
+                if not plan_.settings.keep_checkpoints:
+                    discard(run.checkpoints)
         weights = engine.told(weights)
     if first:
         registry.emit(Event("train.end", {"weights": weights, "metrics": session.metrics}))
@@ -192,7 +193,7 @@ def _tidy(run: Run, settings: Settings) -> None:
         return
     if run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
         with contextlib.suppress(AigcError, OSError), run.alone():
-            Checkpoints(run.checkpoints, 1, 1).forget(lambda step: False)
+            discard(run.checkpoints)
 
 
 @contextlib.contextmanager

@@ -86,8 +86,8 @@ class Hooks:
     def read(self, step: int, metrics: Mapping[str, float], spread: float | None) -> None:
         """The metrics of a step, every few steps, before each checkpoint and at the end. `spread`: see `guards`."""
 
-    def save(self, step: int, wanted: bool) -> None:
-        """A checkpoint is due; `wanted`: by the step's number rather than by the clock."""
+    def save(self, step: int) -> None:
+        """A checkpoint is due."""
 
     def sheet(self, step: int) -> None:
         """A sheet of samples is due."""
@@ -131,9 +131,8 @@ def fit(
             due = rhythm.next_after(done, total)
         if done == total:
             break
-        wanted = _falls(done, rhythm.guard) or _falls(done, rhythm.save)
-        if wanted or save:
-            hooks.save(done, wanted)
+        if save or _falls(done, rhythm.guard) or _falls(done, rhythm.save):
+            hooks.save(done)
             saved = time.monotonic()
         if _falls(done, rhythm.sheet):
             hooks.sheet(done)

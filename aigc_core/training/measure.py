@@ -67,7 +67,7 @@ def measure(plan: Plan, engine: AccelerateEngine, seconds: float, progress: Prog
             return (time.perf_counter() - then) / count
 
         with progress.bar(0, f"measuring {plan.model.spec.id}", "step") as bar:
-            with _Flops() as counter:  # type: ignore[no-untyped-call]
+            with Flops() as counter:  # type: ignore[no-untyped-call]
                 steps(0, 1)
             one = engine.told(steps(1, WARM))
             count = max(1, min(1000, round(seconds / one)))
@@ -87,7 +87,7 @@ def steps_within(
     return int(steps)
 
 
-class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts as torch's FlopCounterMode does, without its hooks on modules, which `autograd.grad` can't pass."""
 
     total = 0

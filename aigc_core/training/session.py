@@ -100,14 +100,6 @@ class Session(Hooks):
                 self._board.close()
         return begun
 
-    def finish(self) -> None:
-        """Removes what a run that has ended needs no longer."""
-        if self.plan.settings.keep_checkpoints:
-            return
-        self.checkpoints.forget(lambda step: False)
-        with contextlib.suppress(OSError):
-            self.run.checkpoints.rmdir()
-
     def result(self) -> Generator[Any]:
         """The generator to keep, all of it here; all processes must ask."""
         return self.engine.whole(self.trainer.result())
@@ -139,7 +131,7 @@ class Session(Hooks):
             self._board.log(step, logged)
         self._emit("train.log", step=step, steps=self.plan.steps, metrics=logged)
 
-    def save(self, step: int, wanted: bool = True) -> None:
+    def save(self, step: int) -> None:
         loss = sum(self._losses) / len(self._losses) if self._losses else None
         self._losses.clear()
         finite = self.checkpoints.save(step, self._state(step), loss=loss, gathered=self.engine.sharded)
