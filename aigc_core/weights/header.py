@@ -4,37 +4,35 @@ The format: 8 bytes little-endian header length, that many bytes of JSON (`{name
 data_offsets}, "__metadata__": {text: text}}`), then the tensors' bytes, without holes.
 aigc keeps its own record as canonical JSON under the one metadata key `aigc`: one key, since the format
 does not fix the order of several.
+
+The file may come from anyone. Its outer JSON is therefore read by a grammar that knows nothing but such
+headers: what it takes is a few times the file's size, whatever is in it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
+from aigc_core.errors import DamagedFileError, NotFoundError, StorageError, UsageError
+from aigc_core.weights import grammar, strict
+from aigc_core.weights.grammar import Entry
 
 FORMAT: Final = 1
 KEY: Final = "aigc"
 MAX_HEADER: Final = 100_000_000
 ITEM_BITS: Final = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16,
-    "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64, "C64": 64,
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
+    "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E8M0": 8,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """Where one tensor lies in the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class Header:
     """What a safetensors file says of itself, checked against its length."""
 
     path: Path
-    tensors: Mapping[str, TensorInfo]
+    tensors: Mapping[str, Entry]
     record: Mapping[str, Any]
     """The `aigc` record; empty in a file of other origin."""
     data_start: int
@@ -55,29 +53,20 @@ def canonical(value: Any) -> str:
 
 
 def read_header(path: Path) -> Header:
-    """Reads and checks a header. Raises NotFoundError, or DamagedFileError for anything that is not whole."""
+    """Reads and checks a header. Raises NotFoundError, StorageError where the file system refuses, or
+    DamagedFileError for anything that is not whole.
+    """
+    text, size = _read(path)
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            prefix = file.read(8)
-            length = int.from_bytes(prefix, "little")
-            if len(prefix) < 8 or not 2 <= length <= min(MAX_HEADER, size - 8):
-                raise DamagedFileError(f"{path}: not a safetensors file, or cut off within its header")
-            text = file.read(length)
-    except (FileNotFoundError, IsADirectoryError):
-        raise NotFoundError(f"no weights file {path}") from None
-    try:
-        raw = json.loads(text, object_pairs_hook=_unique)
-        metadata = raw.pop("__metadata__", {})
-        tensors = {name: _tensor_info(entry) for name, entry in raw.items()}
-        record = json.loads(metadata[KEY], object_pairs_hook=_unique) if KEY in metadata else {}
+        tensors, own = grammar.read(text.decode(), KEY)
+        record = strict.parse(own) if own is not None else {}
         if not isinstance(record, dict):
-            raise TypeError("the record is no object")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError("the record is no object")
+    except ValueError as error:
         raise DamagedFileError(f"{path}: unreadable header: {' '.join(str(error).split())}") from None
-    header = Header(path, tensors, record, 8 + length, size)
+    header = Header(path, tensors, record, 8 + len(text), size)
     _check_layout(header)
-    if record and record.get("format") != FORMAT:
+    if record and (type(record.get("format")) is not int or record["format"] != FORMAT):
         raise DamagedFileError(
             f"{path}: written in format {record.get('format')}, this aigc reads format {FORMAT}; upgrade aigc-core"
         )
@@ -128,37 +117,56 @@ def check_tensors(header: Header) -> None:
         raise DamagedFileError(f"{header.path}: altered or damaged: its tensors do not match their digest")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return result
+def _read(path: Path) -> tuple[bytes, int]:
+    """The header's bytes, and the size of the file."""
+    try:
+        # What is no file but a pipe would keep its reader waiting.
+        with open(path, "rb", buffering=0, opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise NotFoundError(f"no weights file {path}")
+            prefix = file.read(8)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) == 8 and 2 <= length <= min(MAX_HEADER, state.st_size - 8):
+                text = file.read(length)
+                if len(text) == length:
+                    return text, state.st_size
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        IsADirectoryError,
+        ValueError,
+    ):  # ValueError: NUL in a name
+        raise NotFoundError(f"no weights file {path}") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise NotFoundError(f"no weights file {path}") from None
+        raise StorageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+    raise DamagedFileError(f"{path}: not a safetensors file, or cut off within its header")
 
 
-def _tensor_info(entry: Mapping[str, Any]) -> TensorInfo:
-    start, end = entry["data_offsets"]
-    shape = tuple(entry["shape"])
-    if not all(type(n) is int and 0 <= n < 2**48 for n in (*shape, start, end)):
-        raise ValueError("shape or offset is no small whole number")
-    return TensorInfo(str(entry["dtype"]), shape, start, end)
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    result = 1
-    for n in shape:
+def _bits(info: Entry) -> int:
+    """The size of a tensor, or -1 if no file can hold it."""
+    result = ITEM_BITS.get(info.dtype, -1)
+    for n in info.shape:
         result *= n
+        if result >= 2**64:
+            return -1
     return result
 
 
 def _check_layout(header: Header) -> None:
     """Raises DamagedFileError unless the tensors fill the file exactly, one after the other."""
     position = 0
-    for name, info in sorted(header.tensors.items(), key=lambda item: (item[1].start, item[1].end)):
-        bits = ITEM_BITS.get(info.dtype)
-        if bits is None or info.start != position or info.end - info.start != _count(info.shape) * bits // 8:
-            raise DamagedFileError(f"{header.path}: tensor {name!r} does not lie where the header says")
+    for name, info in sorted(header.tensors.items(), key=_place):
+        if info.start != position or (info.end - info.start) * 8 != _bits(info):
+            raise DamagedFileError(f"{header.path}: tensor {name[:50]!r} does not lie where the header says")
         position = info.end
     if header.data_start + position != header.size:
         missing = header.data_start + position - header.size
         state = f"truncated: {missing} bytes are missing" if missing > 0 else f"{-missing} bytes too long"
         raise DamagedFileError(f"{header.path}: {state}")
+
+
+def _place(item: tuple[str, Entry]) -> tuple[int, int]:
+    return item[1].start, item[1].end
