@@ -11,12 +11,18 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+METADATA: Final = "__metadata__"
 SPACE: Final = r"[ \t\r\n]*+"
-STRING: Final = r'"((?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+)"'
+STRING: Final = r'("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+")'
 NUMBER: Final = r"(?:0|[1-9][0-9]{0,14}+)"
 """Below 10^15: a petabyte."""
 LIST: Final = rf"\[{SPACE}(?:{NUMBER}(?:{SPACE},{SPACE}{NUMBER}){{0,63}}+)?+{SPACE}\]"
 """At most 64 numbers, as many dimensions as torch and numpy know."""
+USUAL: Final = (
+    rf',{STRING}:\{{"dtype":("[A-Z0-9_]{{1,16}}+"),"shape":(\[(?:{NUMBER}(?:,{NUMBER}){{0,63}}+)?+\]),'
+    rf'"data_offsets":\[({NUMBER}),({NUMBER})\]\}}'
+)
+"""A tensor that is not the first, as the library spells it: most of what is ever read."""
 FIELD: Final = rf'{SPACE}"(dtype|shape|data_offsets)"{SPACE}:{SPACE}("[A-Z0-9_]{{1,16}}+"|{LIST}){SPACE}'
 
 
@@ -34,8 +40,13 @@ def read(text: str, key: str) -> tuple[dict[str, Entry], str | None]:
     tensors: dict[str, Entry] = {}
     found: list[str] = []
     sections = 0
+    string, usual = re.compile(STRING), re.compile(USUAL)
     entry = re.compile(rf"\{{{FIELD},{FIELD},{FIELD}\}}")
-    string = re.compile(STRING)
+
+    def add(name: str, item: Entry) -> None:
+        if name in tensors or name == METADATA:
+            raise ValueError(f"{name[:50]!r} occurs twice, or is no tensor")
+        tensors[name] = item
 
     def text_of(name: str, position: int) -> int:
         match = string.match(text, position)
@@ -47,16 +58,19 @@ def read(text: str, key: str) -> tuple[dict[str, Entry], str | None]:
 
     def member(name: str, position: int) -> int:
         nonlocal sections
-        if name == "__metadata__":
+        if name == METADATA:
             sections += 1
             return _object(text, position, text_of)
         match = entry.match(text, position)
         if not match:
             raise ValueError(f"tensor {name[:50]!r} has other fields than dtype, shape and data_offsets")
-        if name in tensors:
-            raise ValueError(f"tensor {name[:50]!r} occurs twice")
-        tensors[name] = _entry(name, *match.groups())
-        return match.end()
+        add(name, _entry(name, *match.groups()))
+        end = match.end()
+        while match := usual.match(text, end):
+            quoted, dtype, shape, first, last = match.groups()
+            add(_unescaped(quoted), Entry(dtype[1:-1], _numbers(shape), int(first), int(last)))
+            end = match.end()
+        return end
 
     end = _object(text, re.match(SPACE, text).end(), member)  # type: ignore[union-attr]
     if text[end:].strip(" \t\r\n"):
@@ -99,14 +113,14 @@ def _entry(name: str, *fields: str) -> Entry:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    inside = text[1:-1].strip()
-    return tuple(map(int, inside.split(","))) if inside else ()
+    inside = text[1:-1]
+    return tuple(map(int, inside.split(","))) if inside.strip() else ()
 
 
-def _unescaped(inside: str) -> str:
+def _unescaped(quoted: str) -> str:
     """The text of a JSON string. Raises ValueError for half of a surrogate pair."""
-    if "\\" not in inside:
-        return inside
-    value = str(json.loads(f'"{inside}"'))
+    if "\\" not in quoted:
+        return quoted[1:-1]
+    value = str(json.loads(quoted))
     value.encode()
     return value

@@ -33,6 +33,7 @@ ITEM_BITS: Final = {
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E8M0": 8,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
 }  # fmt: skip
+NO_SUCH_FILE: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +57,20 @@ def read_header(path: Path) -> Header:
     """Reads and checks a header. Raises NotFoundError, StorageError where the file system refuses, or
     DamagedFileError for anything that is not whole.
     """
-    text, size = _read(path)
     try:
-        tensors, own = grammar.read(text.decode(), KEY)
+        text, start, size = _read(path)
+        tensors, own = grammar.read(text, KEY)
+        del text
         record = strict.parse(own) if own is not None else {}
         if not isinstance(record, dict):
             raise ValueError("the record is no object")
     except ValueError as error:
         raise DamagedFileError(f"{path}: unreadable header: {' '.join(str(error).split())}") from None
-    header = Header(path, tensors, record, 8 + len(text), size)
+    header = Header(path, tensors, record, start, size)
     _check_layout(header)
     if record and (type(record.get("format")) is not int or record["format"] != FORMAT):
         raise DamagedFileError(
-            f"{path}: written in format {record.get('format')}, this aigc reads format {FORMAT}; upgrade aigc-core"
+            f"{path}: written in format {record.get('format')!r:.20}, this aigc reads format {FORMAT}; upgrade aigc-core"
         )
     return header
 
@@ -117,8 +119,10 @@ def check_tensors(header: Header) -> None:
         raise DamagedFileError(f"{header.path}: altered or damaged: its tensors do not match their digest")
 
 
-def _read(path: Path) -> tuple[bytes, int]:
-    """The header's bytes, and the size of the file."""
+def _read(path: Path) -> tuple[str, int, int]:
+    """The header, where it ends, and the size of the file. Raises ValueError if it is no UTF-8."""
+    if "\0" in os.fspath(path):
+        raise NotFoundError(f"no weights file {os.fspath(path)!r}")
     try:
         # What is no file but a pipe would keep its reader waiting.
         with open(path, "rb", buffering=0, opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
@@ -130,7 +134,7 @@ def _read(path: Path) -> tuple[bytes, int]:
             if len(prefix) == 8 and 2 <= length <= min(MAX_HEADER, state.st_size - 8):
                 text = file.read(length)
                 if len(text) == length:
-                    return text, state.st_size
+                    return text.decode(), 8 + length, state.st_size
     except (
         FileNotFoundError,
         NotADirectoryError,

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 DEEPEST: Final = 64
 """Levels of brackets, far below those at which Python's own writers give up."""
-SMALL: Final = 2_000_000
-GROWTH: Final = 10
-"""A text above SMALL characters is read if it takes no more memory than GROWTH bytes a character."""
+SMALL: Final = 4_000_000
+GROWTH: Final = 12
+"""A longer text than SMALL is read only if its value takes no more than GROWTH bytes a character."""
 LONGEST_NUMBER: Final = 20
 HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """Half of a surrogate pair, written out; two of them are one character and allowed."""
@@ -74,8 +74,8 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def _bytes_needed(text: str) -> int:
-    """What CPython would take for the value at most: for its objects, its lists, and the places in them."""
-    return 240 * text.count("{") + 64 * text.count("[") + 40 * text.count(",")
+    """What CPython would take for the value at most: for objects, lists, keys and items."""
+    return 200 * text.count("{") + 64 * text.count("[") + 120 * text.count(":") + 48 * text.count(",")
 
 
 def _is_deep(value: Any) -> bool:
