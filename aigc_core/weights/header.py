@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
 
@@ -58,19 +58,25 @@ def read_header(path: Path) -> Header:
     """Reads and checks a header. Raises NotFoundError, or DamagedFileError for anything that is not whole."""
     try:
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            prefix = file.read(8)
-            length = int.from_bytes(prefix, "little")
-            if len(prefix) < 8 or not 2 <= length <= min(MAX_HEADER, size - 8):
-                raise DamagedFileError(f"{path}: not a safetensors file, or cut off within its header")
-            text = file.read(length)
+            return header_of(file, path)[0]
     except (FileNotFoundError, IsADirectoryError):
         raise NotFoundError(f"no weights file {path}") from None
+
+
+def header_of(file: BinaryIO, path: Path) -> tuple[Header, bytes]:
+    """The header of a file that is open, called `path` in errors, and its bytes. Raises DamagedFileError."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or not 2 <= length <= min(MAX_HEADER, size - 8):
+        raise DamagedFileError(f"{path}: not a safetensors file, or cut off within its header")
+    text = file.read(length)
     try:
-        raw = json.loads(text, object_pairs_hook=_unique)
+        raw = json.loads(text, object_pairs_hook=unique)
         metadata = raw.pop("__metadata__", {})
         tensors = {name: _tensor_info(entry) for name, entry in raw.items()}
-        record = json.loads(metadata[KEY], object_pairs_hook=_unique) if KEY in metadata else {}
+        record = json.loads(metadata[KEY], object_pairs_hook=unique) if KEY in metadata else {}
         if not isinstance(record, dict):
             raise TypeError("the record is no object")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -81,7 +87,7 @@ def read_header(path: Path) -> Header:
         raise DamagedFileError(
             f"{path}: written in format {record.get('format')}, this aigc reads format {FORMAT}; upgrade aigc-core"
         )
-    return header
+    return header, prefix + text
 
 
 def output_modality(header: Header) -> str:
@@ -96,11 +102,16 @@ def output_modality(header: Header) -> str:
         raise DamagedFileError(f"{header.path}: its record is incomplete: it names no output") from None
 
 
+def tensor_head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    """What a digest of tensors takes in before the bytes of each of them."""
+    return canonical([name, dtype, list(shape)]).encode()
+
+
 def digest_of_parts(parts: Iterator[tuple[str, str, tuple[int, ...], Any]]) -> str:
     """`sha256:...` over (name, dtype, shape, bytes), which must come sorted by name."""
     hash = hashlib.sha256()
     for name, dtype, shape, data in parts:
-        hash.update(canonical([name, dtype, list(shape)]).encode())
+        hash.update(tensor_head(name, dtype, shape))
         hash.update(data)
     return f"sha256:{hash.hexdigest()}"
 
@@ -128,7 +139,8 @@ def check_tensors(header: Header) -> None:
         raise DamagedFileError(f"{header.path}: altered or damaged: its tensors do not match their digest")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`: raises ValueError for a key that occurs twice."""
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a key occurs twice")
