@@ -37,7 +37,7 @@ def load(weights: str | Path, device: str = "cpu") -> Weights:
     """
     from aigc_core.weights.file import load as load_file
 
-    return load_file(Store().find(str(weights)), default(), device)
+    return load_file(Store().resolve(str(weights)), default(), device)
 
 
 def inspect(target: str | Path, *, verify: bool = False) -> dict[str, Any]:

@@ -54,6 +54,12 @@ class StorageError(AigcError):
     exit_code = 8
 
 
+class MismatchError(AigcError):
+    """What was made or read again is not what it was: by `replay`, `weights verify`, `weights retrain`."""
+
+    exit_code = 9
+
+
 class InterruptedRun(AigcError):
     """The user stopped a job (Ctrl-C); the message says what was kept."""
 

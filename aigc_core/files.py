@@ -20,21 +20,21 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
     Raises StorageError where the file system refuses; then nothing is left behind.
     """
-    with _temporary_beside(path) as (file, temporary):
+    with temporary_in(path.parent, path.name) as (file, temporary):
         yield file
-        _flush(file)
+        flush(file)
         os.replace(temporary, path)
-    _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 @contextlib.contextmanager
 def create_exclusively(path: Path) -> Iterator[BinaryIO]:
     """The same, but raises FileExistsError if `path` exists by then: no other writer is ever overwritten."""
-    with _temporary_beside(path) as (file, temporary):
+    with temporary_in(path.parent, path.name) as (file, temporary):
         yield file
-        _flush(file)
+        flush(file)
         _link(temporary, path)
-    _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -51,19 +51,21 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EACCES: "choose a place that you may write to",
             errno.EPERM: "choose a place that you may write to",
             errno.EROFS: "choose a place that can be written to",
+            errno.EIO: "the disk fails; look after it, then run the same command again",
         }.get(error.errno or 0, "nothing was kept there")
         reason = (error.strerror or str(error)).lower()
         raise StorageError(f"cannot write {path}: {reason}; {advice}") from None
 
 
 @contextlib.contextmanager
-def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
-    with storage_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise NotADirectoryError(errno.ENOTDIR, "its folder is a file") from error
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+def temporary_in(folder: Path, name: str) -> Iterator[tuple[BinaryIO, str]]:
+    """Opens a temporary file in a folder, that becomes `name`: gives it and its path, and removes it after the block.
+
+    It is locked, so that `remove_unfinished` knows it from what a killed process left. Raises StorageError.
+    """
+    with storage_errors(folder / name):
+        make_folder(folder)
+        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".partial", dir=folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 with contextlib.suppress(OSError):  # a file system without locks
@@ -73,6 +75,19 @@ def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and what is missing above it, durably. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    for path in reversed(missing):
+        try:
+            path.mkdir()
+        except FileExistsError as error:
+            if path.is_dir():  # another process was faster
+                continue
+            raise NotADirectoryError(errno.ENOTDIR, "its folder is a file") from error
+        sync_folder(path.parent)
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -102,12 +117,14 @@ def _link(temporary: str, path: Path) -> None:
         os.replace(temporary, path)
 
 
-def _flush(file: BinaryIO) -> None:
+def flush(file: BinaryIO) -> None:
+    """Has the disk hold what was written. Raises OSError."""
     file.flush()
     os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Has the disk hold the names in a folder. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

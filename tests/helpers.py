@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,26 @@ def aigc_register_models(registry):
 def good_backend(family: str, *names: str) -> str:
     """The registration module of a backend that works."""
     return GOOD_BACKEND.format(family=family, names=names)
+
+
+def weights_bytes(value: int = 0, size: int = 8, **record: object) -> bytes:
+    """A whole weights file of one tensor of bytes, made without torch; of a model that no backend has."""
+    data = bytes([value % 256]) * size
+    head = json.dumps(["generator.w", "U8", [size]], separators=(",", ":")).encode()
+    full = {
+        "format": 1, "model": "tiny/toy", "backend": {"name": "tiny", "distribution": "aigc-tiny", "version": "1.0"},
+        "core": "0.1.0", "license": "MIT", "config": {}, "parameters": size, "shared": {},
+        "data": {"name": "bytes", "split": "train", "digest": "sha256:" + "0" * 64, "count": 1},
+        "output": {"modality": "image", "shape": [1, 2, 2], "low": 0.0, "high": 1.0, "details": {}},
+        "training": {"steps": value, "seed": 0, "options": {}, "metrics": {}, "parents": []},
+        "tensors_digest": f"sha256:{hashlib.sha256(head + data).hexdigest()}", **record,
+    }  # fmt: skip
+    header = {
+        "__metadata__": {"aigc": json.dumps(full, sort_keys=True, separators=(",", ":"))},
+        "generator.w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]},
+    }
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
 
 
 def write_pictures(

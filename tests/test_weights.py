@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from helpers import Run
 from safetensors.torch import load_file, save_file
 
 import aigc_core
-from aigc_core.errors import BackendError, DamagedFileError, NotFoundError, StorageError, UsageError
+from aigc_core.errors import BackendError, DamagedFileError, NotFoundError, StorageError
 from aigc_core.files import create_exclusively, write_atomically
 from aigc_core.registry import default
 from aigc_core.training.job import train
@@ -70,9 +67,12 @@ def test_the_digest_is_of_the_tensors_alone(file: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_training_makes_the_same_bytes() -> None:
-    one, two = (train("vae/mlp", "digits", steps=2, name="bytes", again=True).path for _ in range(2))
-    assert one != two
-    assert one.read_bytes() == two.read_bytes()
+    names = [train("vae/mlp", "digits", steps=2, name="bytes", again=True).weights for _ in range(2)]
+    assert names == ["bytes@1", "bytes@2"]
+    one, two = (Store().version(name).manifest for name in names)
+    assert one.digest == two.digest
+    assert one.golden is not None
+    assert sorted(one.files) == ["metrics.jsonl", "samples.png", "weights.safetensors"]
 
 
 def damage(content: bytes, where: str) -> bytes:
@@ -192,46 +192,6 @@ def test_tied_weights_are_kept_once() -> None:
     assert tensors["generator.d"].is_contiguous()
 
 
-def test_versions_are_numbered_and_found(file: Path) -> None:
-    store = Store()
-    content = file.read_bytes()
-    assert str(store.publish("tiny", content)) == "tiny@2"
-    assert store.find("tiny") == store.find("tiny@2")
-    assert store.find("tiny@1") == file == store.find(str(file))
-    for reference, message in (
-        ("tiny@7", "no version '7'; there are: 1, 2"), ("tinny", "did you mean 'tiny'"),
-        ("x/y.safetensors", "no weights file"), ("../tiny", "no weights file"), ("TINY", "no weights"),
-    ):  # fmt: skip
-        with pytest.raises(NotFoundError, match=message):
-            store.find(reference)
-    assert [str(v) for v in aigc_core.list_weights()] == ["tiny@1", "tiny@2"]
-
-
-@pytest.mark.parametrize(
-    "name", ["", "..", "a/b", "A", "ä", "-x", "con ", "x" * 101, ".h", "dot.", "a.png", "a.safetensors"]
-)
-def test_impossible_names_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="can't be named"):
-        Store().publish(name, b"")
-
-
-def test_eight_processes_that_publish_one_name_lose_none(home: Path) -> None:
-    code = (
-        "from aigc_core.weights.store import Store\nfor i in range(5): Store().publish('race', b'x' * 1000)"
-    )
-    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(8)]
-    assert [p.wait() for p in running] == [0] * 8
-    assert [v.number for v in Store().versions("race")] == list(range(1, 41))
-    assert not list((home / "weights" / "race").glob(".*"))
-
-
-def test_a_damaged_version_does_not_hide_the_others(file: Path, aigc: Run) -> None:
-    (file.parent / "2.safetensors").write_bytes(b"rubbish")
-    result = aigc("weights", "list", "--json")
-    assert [row["weights"] for row in json.loads(result.out)] == ["tiny@1"]
-    assert "tiny@2" in result.err
-
-
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "sub" / "file"
     with pytest.raises(RuntimeError), write_atomically(target) as out:
@@ -248,19 +208,6 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     blocked.write_text("a file, not a folder")
     with pytest.raises(StorageError, match="cannot write"), write_atomically(blocked / "x"):
         pass
-
-
-def test_publishing_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object) -> None:
-        raise PermissionError(1, "no links on this file system")
-
-    monkeypatch.setattr(os, "link", refuse)
-    store = Store(tmp_path / "fat")
-    assert [str(store.publish("n", content)) for content in (b"one", b"two")] == ["n@1", "n@2"]
-    assert [v.path.read_bytes() for v in store.versions("n")] == [b"one", b"two"]
-    with pytest.raises(FileExistsError), create_exclusively(tmp_path / "fat" / "n" / "1.safetensors") as out:
-        out.write(b"other")
-    assert store.find("n@1").read_bytes() == b"one"
 
 
 def test_training_state_survives_as_it_was(tmp_path: Path) -> None:

@@ -204,10 +204,9 @@ def _nothing(text: str, as_json: bool) -> None:
 
 def _made_by(version: Any, distribution: str) -> bool:
     from aigc_core.errors import AigcError
-    from aigc_core.weights.header import read_header
 
     try:
-        return bool(read_header(version.path).record["backend"]["distribution"] == distribution)
+        return bool(version.manifest.record["backend"]["distribution"] == distribution)
     except (AigcError, KeyError, TypeError):
         return False
 

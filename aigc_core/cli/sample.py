@@ -77,8 +77,8 @@ def sample(
     from aigc_core.weights.header import output_modality, read_header
     from aigc_core.weights.store import Store
 
-    path = Store().find(weights)  # all this before torch is imported: a mistake is answered at once
-    made = output_modality(read_header(path))
+    found = Store().resolve(weights)  # all this before torch is imported: a mistake is answered at once
+    made = output_modality(read_header(found.path))
     if out is None:
         name = Path(weights).stem if weights.endswith(".safetensors") else weights.replace("@", "-")
         out = f"{name}{default_ending(made)}"
@@ -95,7 +95,7 @@ def sample(
 
     with contextlib.redirect_stdout(sys.stderr):  # a backend's prints are not the command's output
         request_ = request(
-            path, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
+            found, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
             block=block, threads=threads, registry=registry,
         )  # fmt: skip
         progress = Progress(False if quiet else None)

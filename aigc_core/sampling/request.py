@@ -18,7 +18,7 @@ from aigc_core.options import Options, parse
 from aigc_core.registry import Registry, default
 from aigc_core.seeds import MAX_SEED
 from aigc_core.weights.file import Weights, load
-from aigc_core.weights.store import Store
+from aigc_core.weights.store import Found, Store
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +88,7 @@ class Request:
 
 
 def request(
-    weights: str | Path | Weights,
+    weights: str | Path | Found | Weights,
     *,
     count: int | None = None,
     start: int = 0,
@@ -106,7 +106,8 @@ def request(
     if not isinstance(weights, Weights):
         if device is None:
             device = f"cuda:{_gpu()}" if torch.cuda.is_available() else "cpu"
-        weights = load(Store().find(str(weights)), registry, device)
+        found = weights if isinstance(weights, Found) else Store().resolve(str(weights))
+        weights = load(found, registry, device)
     model = weights.model
     name, spec = model.sampler_spec(sampler)
     parsed = parse({"sampler": model.sampler_config(name)}, options or {}, f"sampler {name!r}")["sampler"]

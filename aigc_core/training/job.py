@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aigc_core._version import __version__
-from aigc_core.errors import AigcError, DamagedFileError, InterruptedRun, NotFoundError, UsageError
+from aigc_core.errors import AigcError, InterruptedRun, NotFoundError, UsageError
 from aigc_core.events import Event
-from aigc_core.files import remove_unfinished
 from aigc_core.progress import Progress
 from aigc_core.registry import Registry, blame, default
 from aigc_core.training.checkpoints import discard
@@ -23,6 +22,7 @@ from aigc_core.training.loop import Stop
 from aigc_core.training.measure import steps_within
 from aigc_core.training.parallel import together
 from aigc_core.training.plan import Plan, plan
+from aigc_core.training.publish import publish, published
 from aigc_core.training.run import Run, differences, read_record
 from aigc_core.training.session import Session
 from aigc_core.training.settings import Settings
@@ -173,9 +173,8 @@ def _train(
             content, record = encode(generator, plan_.model, plan_.data_record(), training)
             weights = None
             if first:
-                remove_unfinished(store.root / plan_.name)
-                weights = str(
-                    _published(store, plan_.name, record, again) or store.publish(plan_.name, content)
+                weights = (None if again else published(store, plan_.name, record)) or str(
+                    publish(store, plan_.name, content, run, plan_.steps, registry, session.remarks)
                 )
                 run.write(weights=weights)
                 if not plan_.settings.keep_checkpoints:
@@ -251,16 +250,3 @@ def _kept(store: Store, weights: str) -> Path | None:
         return store.find(weights)
     except NotFoundError:
         return None
-
-
-def _published(store: Store, name: str, record: Mapping[str, Any], again: bool) -> str | None:
-    """The version that this very run was published as, if it was killed right after that."""
-    if again:
-        return None
-    for version in reversed(store.versions(name)):
-        with contextlib.suppress(DamagedFileError, NotFoundError):
-            last = read_header(version.path).record
-            same = last.get("tensors_digest") == record["tensors_digest"]
-            if same and last.get("training", {}).get("run") == record["training"]["run"]:
-                return str(version)
-    return None

@@ -19,7 +19,7 @@ from aigc_core.registry import Model, Registry, default
 from aigc_core.seeds import MAX_SEED, derive
 from aigc_core.training.run import Run
 from aigc_core.training.settings import Settings
-from aigc_core.weights.store import check_name
+from aigc_core.weights.layout import check_name
 
 if TYPE_CHECKING:
     from aigc_core.data.dataset import Dataset

@@ -22,8 +22,8 @@ from torch import Tensor
 from aigc_core.errors import DamagedFileError
 from aigc_core.files import write_atomically
 from aigc_core.training.parallel import local, whole
-from aigc_core.weights.file import DTYPES
 from aigc_core.weights.header import canonical, read_header
+from aigc_core.weights.reading import DTYPES
 
 KEY: Final = "aigc-state"
 

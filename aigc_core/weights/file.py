@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from aigc_core._version import __version__
 from aigc_core.errors import BackendError, DamagedFileError, NotFoundError, UsageError
 from aigc_core.registry import blame
 from aigc_core.specs import DataInfo
-from aigc_core.weights.header import FORMAT, KEY, canonical, check_tensors, digest_of_parts, read_header
+from aigc_core.weights.header import FORMAT, KEY, canonical, digest_of_parts
+from aigc_core.weights.reading import DTYPES, Uninitialised, fit, reading
+from aigc_core.weights.store import Found
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,16 +29,6 @@ PREFIX = "generator."
 """Fitted samplers and tokenizers travel in the same file under prefixes of their own (`sampler.NAME.`)."""
 
 
-DTYPES = {
-    torch.bool: "BOOL", torch.uint8: "U8", torch.int8: "I8", torch.int16: "I16", torch.float16: "F16",
-    torch.bfloat16: "BF16", torch.int32: "I32", torch.float32: "F32", torch.int64: "I64",
-    torch.float64: "F64", torch.complex64: "C64",
-    torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
-    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
-}  # fmt: skip
-"""safetensors' names of torch's types"""
-
-
 @dataclass(frozen=True, slots=True)
 class Weights:
     """A generator rebuilt from its file, with the record that the file holds."""
@@ -45,6 +38,12 @@ class Weights:
     record: Mapping[str, Any]
     path: Path
     device: torch.device
+    name: str | None = None
+    """`digits@3`, where they come from the store."""
+    manifest: str | None = None
+    """The digest of the manifest that they belong to, where they come from the store."""
+    verified: bool = True
+    """Whether their bytes were checked."""
 
     @property
     def tensors_digest(self) -> str:
@@ -81,37 +80,48 @@ def encode(
     return save(tensors, metadata={KEY: canonical(record)}), record
 
 
-def load(path: Path, registry: Registry, device: torch.device | str = "cpu") -> Weights:
+def load(
+    source: Found | Path, registry: Registry, device: torch.device | str = "cpu", *, verify: bool = True
+) -> Weights:
     """Builds the generator of a weights file, in evaluation mode.
 
-    The tensors are checked against their digest first. Raises NotFoundError, DamagedFileError, BackendError
-    (with the command that installs a missing backend) or UsageError for a file that aigc did not write.
+    The bytes are checked as they are read: of the store's, all; of others, the tensors against their digest.
+    Raises NotFoundError, DamagedFileError, BackendError (with the command that installs a missing backend) or
+    UsageError for a file that aigc did not write.
     """
-    header = read_header(path)
-    record = header.record
-    if not record:
-        raise UsageError(f"{path}: a safetensors file that aigc did not write; it does not say its model")
-    model = _model(record, path, registry)
-    check_tensors(header)
-    with blame(model.backend, f"to build {model.spec.id}"):
-        generator = _build(model, record, path)
-    tensors = {
-        name.removeprefix(PREFIX): tensor
-        for name, tensor in load_file(path, device="cpu").items()
-        if name.startswith(PREFIX)
-    }
+    found = source if isinstance(source, Found) else Found(source)
+    with found.version.store.using() if found.version else nullcontext(), reading(found.path) as reader:
+        record = reader.header.record
+        if not record:
+            raise UsageError(
+                f"{found.path}: a safetensors file that aigc did not write; it does not say its model"
+            )
+        model = _model(record, found.path, registry)
+        with blame(model.backend, f"to build {model.spec.id}"):
+            generator = _build(model, record, found.path)
+        read = reader.tensors(found.digest, verify=verify)
+    _fill(generator, read, model, record, found.path)
+    return Weights(
+        generator.to(device).eval().requires_grad_(False), model, record, found.path, torch.device(device),
+        str(found.version) if found.version else None, found.manifest, verify,
+    )  # fmt: skip
+
+
+def _fill(
+    generator: Generator[Any], read: Mapping[str, Tensor], model: Model, record: Mapping[str, Any], path: Path
+) -> None:
+    """Gives the tensors to the generator. Raises BackendError if they don't fit."""
+    tensors = {name.removeprefix(PREFIX): t for name, t in read.items() if name.startswith(PREFIX)}
     tensors.update({name: tensors[first] for name, first in record.get("shared", {}).items()})
+    own = generator.state_dict()
     try:
-        generator.load_state_dict(tensors)
+        generator.load_state_dict({n: fit(t, own.get(n, t)) for n, t in tensors.items()}, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise BackendError(
             f"{path}: written by {record['backend']['distribution']} {record['backend']['version']}, whose "
             f"tensors {model.spec.id} of {model.backend.distribution} {model.backend.version} can't take: {reason}"
         ) from None
-    return Weights(
-        generator.to(device).eval().requires_grad_(False), model, record, path, torch.device(device)
-    )
 
 
 def _model(record: Mapping[str, Any], path: Path, registry: Registry) -> Model:
@@ -144,8 +154,8 @@ def _build(model: Model, record: Mapping[str, Any], path: Path) -> Generator[Any
     from aigc_core.options import parse
 
     config = parse({"model": model.config}, given, f"{path}: model {model.spec.id!r}")["model"]
-    # Its initialisation is thrown away: the caller's random state must not feel it.
-    with torch.random.fork_rng():
+    # The caller's random state must not feel it.
+    with torch.random.fork_rng(), Uninitialised():
         return model.generator(config, data)
 
 

@@ -11,6 +11,7 @@ headers: what it takes is a few times the file's size, whatever is in it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -18,8 +19,9 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from aigc_core.errors import DamagedFileError, NotFoundError, StorageError, UsageError
 from aigc_core.weights import grammar, strict
@@ -28,6 +30,7 @@ from aigc_core.weights.grammar import Entry
 FORMAT: Final = 1
 KEY: Final = "aigc"
 MAX_HEADER: Final = 100_000_000
+PIECE: Final = 2**20
 ITEM_BITS: Final = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32,
     "U64": 64, "I64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E8M0": 8,
@@ -54,25 +57,54 @@ def canonical(value: Any) -> str:
 
 
 def read_header(path: Path) -> Header:
-    """Reads and checks a header. Raises NotFoundError, StorageError where the file system refuses, or
-    DamagedFileError for anything that is not whole.
-    """
+    """Reads and checks a header. Raises what `opened` raises, and DamagedFileError."""
+    with opened(path) as file:
+        return header_of(file, path)[0]
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[FileIO]:
+    """A file to be read within the block. Raises NotFoundError, StorageError where the file system refuses."""
+    with _readable(path), open_file(path) as file:
+        yield file
+
+
+def open_file(path: Path) -> FileIO:
+    """Opens a file to read it. Raises NotFoundError for what is none, StorageError where that is refused."""
+    if "\0" in os.fspath(path):
+        raise NotFoundError(f"no file {os.fspath(path)!r}")
+    with _readable(path):
+        # Of a pipe, which is no file, one would wait for the other end.
+        file = FileIO(path, opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise NotFoundError(f"{path} is no file")
+    return file
+
+
+def header_of(file: BinaryIO | FileIO, path: Path) -> tuple[Header, bytes]:
+    """The header of a file that is open, called `path` in errors, and its bytes. Raises DamagedFileError."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    fits = len(prefix) == 8 and 2 <= length <= min(MAX_HEADER, size - 8)
+    if not fits or len(text := file.read(length)) < length:
+        raise DamagedFileError(f"{path}: not a safetensors file, or cut off within its header")
     try:
-        text, start, size = _read(path)
-        tensors, own = grammar.read(text, KEY)
-        del text
+        tensors, own = grammar.read(text.decode(), KEY)
         record = strict.parse(own) if own is not None else {}
         if not isinstance(record, dict):
             raise ValueError("the record is no object")
     except ValueError as error:
         raise DamagedFileError(f"{path}: unreadable header: {' '.join(str(error).split())}") from None
-    header = Header(path, tensors, record, start, size)
+    header = Header(path, tensors, record, 8 + length, size)
     _check_layout(header)
     if record and (type(record.get("format")) is not int or record["format"] != FORMAT):
         raise DamagedFileError(
             f"{path}: written in format {record.get('format')!r:.20}, this aigc reads format {FORMAT}; upgrade aigc-core"
         )
-    return header
+    return header, prefix + text
 
 
 def output_modality(header: Header) -> str:
@@ -87,28 +119,35 @@ def output_modality(header: Header) -> str:
         raise DamagedFileError(f"{header.path}: its record is incomplete: it names no output") from None
 
 
+def tensor_head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    """What a digest of tensors takes in before the bytes of each of them."""
+    return canonical([name, dtype, list(shape)]).encode()
+
+
 def digest_of_parts(parts: Iterator[tuple[str, str, tuple[int, ...], Any]]) -> str:
     """`sha256:...` over (name, dtype, shape, bytes), which must come sorted by name."""
     hash = hashlib.sha256()
     for name, dtype, shape, data in parts:
-        hash.update(canonical([name, dtype, list(shape)]).encode())
+        hash.update(tensor_head(name, dtype, shape))
         hash.update(data)
     return f"sha256:{hash.hexdigest()}"
 
 
 def tensors_digest(header: Header) -> str:
     """The digest of the tensors as they lie in the file now; reads all of it, needs no torch."""
-    import mmap
-
-    with open(header.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        view = memoryview(data)
-        try:
-            return digest_of_parts(
-                (name, t.dtype, t.shape, view[header.data_start + t.start : header.data_start + t.end])
-                for name, t in sorted(header.tensors.items())
-            )
-        finally:
-            view.release()
+    hash = hashlib.sha256()
+    with opened(header.path) as file:
+        for name, t in sorted(header.tensors.items()):
+            hash.update(tensor_head(name, t.dtype, t.shape))
+            file.seek(header.data_start + t.start)
+            left = t.end - t.start
+            while left:
+                piece = file.read(min(left, PIECE))
+                if not piece:
+                    raise DamagedFileError(f"{header.path}: truncated while it was read")
+                hash.update(piece)
+                left -= len(piece)
+    return f"sha256:{hash.hexdigest()}"
 
 
 def check_tensors(header: Header) -> None:
@@ -119,34 +158,14 @@ def check_tensors(header: Header) -> None:
         raise DamagedFileError(f"{header.path}: altered or damaged: its tensors do not match their digest")
 
 
-def _read(path: Path) -> tuple[str, int, int]:
-    """The header, where it ends, and the size of the file. Raises ValueError if it is no UTF-8."""
-    if "\0" in os.fspath(path):
-        raise NotFoundError(f"no weights file {os.fspath(path)!r}")
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        # What is no file but a pipe would keep its reader waiting.
-        with open(path, "rb", buffering=0, opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise NotFoundError(f"no weights file {path}")
-            prefix = file.read(8)
-            length = int.from_bytes(prefix, "little")
-            if len(prefix) == 8 and 2 <= length <= min(MAX_HEADER, state.st_size - 8):
-                text = file.read(length)
-                if len(text) == length:
-                    return text.decode(), 8 + length, state.st_size
-    except (
-        FileNotFoundError,
-        NotADirectoryError,
-        IsADirectoryError,
-        ValueError,
-    ):  # ValueError: NUL in a name
-        raise NotFoundError(f"no weights file {path}") from None
+        yield
     except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise NotFoundError(f"no weights file {path}") from None
+        if error.errno in NO_SUCH_FILE:
+            raise NotFoundError(f"no file {path}") from None
         raise StorageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
-    raise DamagedFileError(f"{path}: not a safetensors file, or cut off within its header")
 
 
 def _bits(info: Entry) -> int:

@@ -1,0 +1,99 @@
+"""The golden sample of a version: what one request drew when the weights were published, so that what they do can be
+checked later, and not only their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from aigc_core.errors import NotFoundError
+from aigc_core.modality import default_ending, modality
+from aigc_core.sampling.draw import draw
+from aigc_core.sampling.request import Request, request
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from aigc_core.registry import Registry
+    from aigc_core.weights.file import Weights
+
+COUNT: Final = 16
+SEED: Final = 0
+
+
+def golden(weights: Weights, registry: Registry) -> tuple[dict[str, Any], dict[str, bytes]] | None:
+    """The first samples of seed 0: the request and the digest of what it drew, and a file of them to look at.
+
+    By the model's first sampler that needs nothing but a seed; None if there is none. Raises BackendError.
+    """
+    samplers = weights.model.spec.samplers.items()
+    sampler = next((name for name, spec in samplers if not spec.needs), None)
+    if sampler is None or weights.model.spec.data.labels:
+        return None
+    request_ = request(weights, count=COUNT, seed=SEED, sampler=sampler, registry=registry)
+    drawn = _draw(request_)
+    output = weights.generator.output
+    record = request_.record()
+    encoded = modality(output.modality).encode(drawn, output, record)
+    ending = default_ending(output.modality)
+    return (
+        {
+            "sampler": sampler,
+            "options": record["options"],
+            "seed": SEED,
+            "start": 0,
+            "count": COUNT,
+            "block": request_.block,
+            "threads": request_.threads,
+            "content": _digest(drawn),
+            "environment": environment(weights),
+        },
+        {f"samples{ending}{more}": content for more, content in encoded.items()},
+    )
+
+
+def drawn_again(weights: Weights, golden: Mapping[str, Any], registry: Registry) -> bool:
+    """Whether the weights still draw what they drew when they were published.
+
+    Raises NotFoundError where the sampler is no more, UsageError where it takes the options no more, BackendError.
+    """
+    if golden["sampler"] not in weights.model.spec.samplers:
+        raise NotFoundError(f"{weights.model.spec.id} has no sampler {golden['sampler']!r} any more")
+    again = request(
+        weights, count=golden["count"], start=golden["start"], seed=golden["seed"], sampler=golden["sampler"],
+        options=golden["options"], block=golden["block"], threads=golden["threads"], registry=registry,
+    )  # fmt: skip
+    return bool(_digest(_draw(again)) == golden["content"])
+
+
+def environment(weights: Weights) -> dict[str, str]:
+    """What the last bits of a sample depend on, beside its request."""
+    backend, cuda = weights.model.backend, weights.device.type == "cuda"
+    return {
+        "backend": f"{backend.distribution} {backend.version}",
+        "device": torch.cuda.get_device_name(weights.device)
+        if cuda
+        else f"cpu {torch.backends.cpu.get_cpu_capability()}",
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _draw(request_: Request) -> npt.NDArray[Any]:
+    return np.concatenate([samples for _, samples in draw(request_)])
+
+
+def _digest(samples: npt.NDArray[Any]) -> str:
+    """Of samples as a user gets them: texts as UTF-8, everything else as it lies in memory."""
+    hash = hashlib.sha256(f"{samples.dtype.kind} {samples.shape}".encode())
+    if samples.dtype.kind == "U":
+        hash.update("\0".join(samples.tolist()).encode())
+    else:
+        hash.update(np.ascontiguousarray(samples).data)
+    return f"sha256:{hash.hexdigest()}"
