@@ -93,17 +93,10 @@ def header_of(file: BinaryIO | FileIO, path: Path) -> tuple[Header, bytes]:
         raise DamagedFileError(f"{path}: not a safetensors file, or cut off within its header")
     try:
         tensors, own = grammar.read(text.decode(), KEY)
-        record = strict.parse(own) if own is not None else {}
-        if not isinstance(record, dict):
-            raise ValueError("the record is no object")
     except ValueError as error:
         raise DamagedFileError(f"{path}: unreadable header: {' '.join(str(error).split())}") from None
-    header = Header(path, tensors, record, 8 + length, size)
+    header = Header(path, tensors, _record(own, path), 8 + length, size)
     _check_layout(header)
-    if record and (type(record.get("format")) is not int or record["format"] != FORMAT):
-        raise DamagedFileError(
-            f"{path}: written in format {record.get('format')!r:.20}, this aigc reads format {FORMAT}; upgrade aigc-core"
-        )
     return header, prefix + text
 
 
@@ -168,9 +161,27 @@ def _readable(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
 
 
+def _record(text: str | None, path: Path) -> dict[str, Any]:
+    """aigc's own record. Raises DamagedFileError."""
+    if text is None:
+        return {}
+    try:
+        record = strict.parse(text)
+    except ValueError as error:
+        raise DamagedFileError(f"{path}: unreadable record: {' '.join(str(error).split())}") from None
+    if not isinstance(record, dict):
+        raise DamagedFileError(f"{path}: unreadable record: it is no object")
+    found = record.get("format")
+    if record and (type(found) is not int or found != FORMAT):
+        raise DamagedFileError(
+            f"{path}: written in format {found!r:.20}, this aigc reads format {FORMAT}; upgrade aigc-core"
+        )
+    return record
+
+
 def _bits(info: Entry) -> int:
     """The size of a tensor, or -1 if no file can hold it."""
-    result = ITEM_BITS.get(info.dtype, -1)
+    result = ITEM_BITS[info.dtype]
     for n in info.shape:
         result *= n
         if result >= 2**64:
@@ -182,7 +193,11 @@ def _check_layout(header: Header) -> None:
     """Raises DamagedFileError unless the tensors fill the file exactly, one after the other."""
     position = 0
     for name, info in sorted(header.tensors.items(), key=_place):
-        if info.start != position or (info.end - info.start) * 8 != _bits(info):
+        if (
+            info.dtype not in ITEM_BITS
+            or info.start != position
+            or (info.end - info.start) * 8 != _bits(info)
+        ):
             raise DamagedFileError(f"{header.path}: tensor {name[:50]!r} does not lie where the header says")
         position = info.end
     if header.data_start + position != header.size:

@@ -172,7 +172,7 @@ def _object(content: bytes, where: object) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         found = value.get("format") if isinstance(value, dict) else None
         raise DamagedFileError(
-            f"{where}: in format {str(found)[:40]}, this aigc reads format {FORMAT}; upgrade aigc-core if it is newer"
+            f"{where}: in format {found!r:.40}, this aigc reads format {FORMAT}; upgrade aigc-core if it is newer"
         )
     return value
 
