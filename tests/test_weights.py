@@ -19,6 +19,7 @@ from aigc_core.training.job import train
 from aigc_core.training.state import check_state, load_state, save_state
 from aigc_core.weights.file import _unshared, load
 from aigc_core.weights.header import read_header, tensors_digest
+from aigc_core.weights.store import Store
 
 
 @pytest.fixture
