@@ -146,6 +146,17 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def amount(size: float) -> str:
+    """`512 B`, `1.2 MB`"""
+    if size < 1000:
+        return f"{size:.0f} B"
+    for unit in ("KB", "MB", "GB"):
+        size /= 1000
+        if size < 1000:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} TB"
+
+
 def program() -> str:
     """How the user calls aigc, for the commands that are suggested: `uv run` leaves nothing on the path."""
     return "uv run aigc" if "UV_RUN_RECURSION_DEPTH" in os.environ else "aigc"

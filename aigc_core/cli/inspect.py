@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from aigc_core.cli.common import WeightsName, fields, json_option, print_json
+from aigc_core.weights.card import pairs
 
 
 @click.command("inspect")
@@ -43,9 +44,9 @@ def _weights(found: dict[str, Any], verified: bool) -> None:
             "output": f"{found['output']['modality']} {'x'.join(map(str, found['output']['shape']))}",
             "parameters": f"{found['parameters']:,}",
             "data": f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})",
-            "config": _pairs(found["config"]),
-            "training": f"{training['steps']} steps, seed {training['seed']}, {_pairs(training['options'])}",
-            "metrics": _pairs({k: round(v, 4) for k, v in training["metrics"].items()}),
+            "config": pairs(found["config"]),
+            "training": f"{training['steps']} steps, seed {training['seed']}, {pairs(training['options'])}",
+            "metrics": pairs({k: round(v, 4) for k, v in training["metrics"].items()}),
             "license": found["license"],
             "digest": found["tensors_digest"] + checked,
         }
@@ -62,14 +63,10 @@ def _sample(found: dict[str, Any]) -> None:
             "samples": f"{which} of seed {found['seed']}, in blocks of {found['block']}",
             "model": weights["model"],
             "weights": weights["tensors_digest"],
-            "sampler": f"{found['sampler']} {_pairs(found['options'])}".rstrip(),
+            "sampler": f"{found['sampler']} {pairs(found['options'])}".rstrip(),
             "pictures": ", ".join(found["images"]),
             "made with": f"aigc-core {found['core']}, {found['backend']['distribution']} "
             f"{found['backend']['version']}, torch {found['torch']}, {found['device']}",
             "license": weights["license"],
         }
     )
-
-
-def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in values.items())

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_core.cli.common import plural, program
+from aigc_core.cli.common import amount, plural, program
 from aigc_core.training.metrics import last_metrics
 
 if TYPE_CHECKING:
@@ -82,17 +82,6 @@ def no_command(record: Record) -> str:
 
 def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
-
-
-def amount(size: float) -> str:
-    """`512 B`, `1.2 MB`"""
-    if size < 1000:
-        return f"{size:.0f} B"
-    for unit in ("KB", "MB", "GB"):
-        size /= 1000
-        if size < 1000:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1000:.1f} TB"
 
 
 def _resume(record: Record) -> str | None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aigc_core.cli.common import fields, json_option, note, open_registry, print_json, table
+from aigc_core.cli.common import amount, fields, json_option, note, open_registry, print_json, table
 from aigc_core.cli.groups import LazyGroup
-from aigc_core.cli.run_page import amount, moment, no_command, page, summary, whole
+from aigc_core.cli.run_page import moment, no_command, page, summary, whole
 from aigc_core.errors import DamagedFileError, UsageError
 from aigc_core.launch import launch, rank, world
 from aigc_core.training.settings import Settings

@@ -15,6 +15,7 @@ from aigc_core.cli.common import (
     ModelId,
     SizeType,
     _Type,
+    amount,
     fields,
     json_option,
     open_registry,
@@ -22,7 +23,6 @@ from aigc_core.cli.common import (
     print_json,
 )
 from aigc_core.cli.outcome import show_outcome
-from aigc_core.cli.run_page import amount
 from aigc_core.errors import UsageError
 from aigc_core.launch import launch, launched, rank, world
 from aigc_core.options import check_options

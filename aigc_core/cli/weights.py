@@ -1,59 +1,29 @@
-"""`aigc weights`."""
+"""`aigc weights`: the group; its commands live in `store`, `exchange` and `remotes`."""
 
 from __future__ import annotations
 
 import click
 
-from aigc_core.cli.common import json_option, note, print_json, table
 from aigc_core.cli.groups import LazyGroup
 
+COMMANDS = {
+    "list": ("aigc_core.cli.store:list_", "List the versions in the store."),
+    "show": ("aigc_core.cli.store:show", "Show one version: its card."),
+    "tag": ("aigc_core.cli.store:tag", "Give a version a second name: NAME@ALIAS."),
+    "rm": ("aigc_core.cli.store:rm", "Remove versions; restore brings them back."),
+    "restore": ("aigc_core.cli.store:restore", "Bring back versions that were removed."),
+    "verify": ("aigc_core.cli.store:verify", "Check every byte, and what the weights draw."),
+    "gc": ("aigc_core.cli.store:gc", "Delete what was removed for good."),
+    "diff": ("aigc_core.cli.exchange:diff", "Compare two versions: data, config, code, tensors."),
+    "export": ("aigc_core.cli.exchange:export", "Write a version as a folder for others."),
+    "import": ("aigc_core.cli.exchange:import_", "Take a folder or a weights file into the store."),
+    "retrain": ("aigc_core.cli.exchange:retrain", "Train a version again and compare."),
+}
 
-@click.group(cls=LazyGroup, default="list")
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, default="list")
 def weights() -> None:
-    """List the weights that were kept."""
+    """Keep, check, share and compare trained weights.
 
-
-@weights.command("list")
-@json_option
-def list_(as_json: bool) -> None:
-    """List all versions in the store; damaged ones are named and the rest is shown."""
-    from aigc_core.errors import AigcError
-    from aigc_core.weights.header import read_header
-    from aigc_core.weights.store import Store
-
-    rows = []
-    for version in Store():
-        try:
-            header = read_header(version.path)
-        except AigcError as error:
-            note(f"{version}: {error}")
-            continue
-        record = header.record
-        rows.append(
-            {
-                "weights": str(version),
-                "model": record.get("model"),
-                "data": record.get("data", {}).get("name"),
-                "steps": record.get("training", {}).get("steps"),
-                "parameters": record.get("parameters"),
-                "bytes": header.size,
-                "tensors_digest": record.get("tensors_digest"),
-                "path": str(version.path),
-            }
-        )
-    if as_json:
-        print_json(rows)
-        return
-    if not rows:
-        note("no weights are kept yet; train some: aigc train MODEL --data digits")
-        return
-    table(
-        [
-            [
-                str(row["weights"]), str(row["model"]), str(row["data"]), str(row["steps"]),
-                f"{row['parameters'] or 0:,}", str(row["tensors_digest"])[7:19],
-            ]
-            for row in rows
-        ],
-        ["WEIGHTS", "MODEL", "DATA", "STEPS", "PARAMETERS", "DIGEST"],
-    )  # fmt: skip
+    WEIGHTS are named NAME (its newest version), NAME@3, NAME@ALIAS, or by a path.
+    """

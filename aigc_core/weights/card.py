@@ -1,0 +1,45 @@
+"""What a person wants to know of weights, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aigc_core.errors import DamagedFileError
+from aigc_core.weights.manifest import Manifest
+
+PORTRAIT = "samples."
+"""How the file of samples in a manifest begins."""
+
+
+def card(manifest: Manifest) -> dict[str, str]:
+    """Fields for `weights show` and for a model card. Raises DamagedFileError for a record that lacks some."""
+    record = manifest.record
+    try:
+        data, training, backend, output = (record[key] for key in ("data", "training", "backend", "output"))
+        return {
+            "model": str(record["model"]),
+            "backend": f"{backend['distribution']} {backend['version']}, aigc-core {record['core']}",
+            "output": f"{output['modality']} {'x'.join(map(str, output['shape']))}",
+            "parameters": f"{record['parameters']:,}",
+            "config": pairs(record["config"]),
+            "data": f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})",
+            "training": f"{training['steps']} steps, seed {training['seed']}, {pairs(training['options'])}",
+            "environment": pairs(training.get("environment", {})),
+            "metrics": pairs({k: round(v, 4) for k, v in training["metrics"].items()}),
+            "parents": ", ".join(training["parents"]),
+            "license": str(record["license"]),
+            "digest": manifest.tensors_digest,
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedFileError(f"manifest {manifest.digest}: its record is incomplete: {error}") from None
+
+
+def portrait(manifest: Manifest) -> str | None:
+    """The name of its file of samples."""
+    return next((name for name in sorted(manifest.files) if name.startswith(PORTRAIT)), None)
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """`latent=10, hidden=400,200`"""
+    return ", ".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in values.items())
