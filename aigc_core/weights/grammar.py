@@ -52,8 +52,9 @@ def read(text: str, key: str) -> tuple[dict[str, Entry], str | None]:
         match = string.match(text, position)
         if not match:
             raise ValueError(f"metadata {name[:50]!r} is no text")
+        value = _unescaped(match[1])
         if name == key:
-            found.append(_unescaped(match[1]))
+            found.append(value)
         return match.end()
 
     def member(name: str, position: int) -> int:
