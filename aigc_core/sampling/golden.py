@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from aigc_core.errors import NotFoundError
+from aigc_core.errors import AigcError, NotFoundError
 from aigc_core.modality import default_ending, modality
 from aigc_core.sampling.draw import draw
 from aigc_core.sampling.request import Request, request
+from aigc_core.weights.file import Weights, load
+from aigc_core.weights.layout import WEIGHTS_FILE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
     from aigc_core.registry import Registry
-    from aigc_core.weights.file import Weights
+    from aigc_core.weights.store import Store, Version
 
 COUNT: Final = 16
 SEED: Final = 0
@@ -55,6 +59,37 @@ def golden(weights: Weights, registry: Registry) -> tuple[dict[str, Any], dict[s
         },
         {f"samples{ending}{more}": content for more, content in encoded.items()},
     )
+
+
+def publish(
+    store: Store,
+    name: str,
+    content: bytes | Path,
+    more: Mapping[str, bytes | Path],
+    registry: Registry,
+    remarks: list[str],
+    alias: str | None = None,
+) -> Version:
+    """Keeps a weights file, with its golden sample and more files. That nothing could be drawn is remarked.
+
+    Raises StorageError.
+    """
+    with store.using(write=True):  # from here on: no gc takes the file away before it has its version
+        store.remove_unfinished()
+        path = store.layout.blob(store.add_blob(content).digest)
+        request_, portrait = _portrait(path, registry, remarks)
+        files = {WEIGHTS_FILE: content, **portrait, **more}
+        return store.publish(name, files, golden=request_, alias=alias)
+
+
+def _portrait(
+    path: Path, registry: Registry, remarks: list[str]
+) -> tuple[Mapping[str, Any] | None, Mapping[str, bytes]]:
+    try:
+        return golden(load(path, registry), registry) or (None, {})
+    except AigcError as error:  # the weights are worth keeping all the same
+        remarks.append(f"no golden sample is kept: {error}")
+        return None, {}
 
 
 def drawn_again(weights: Weights, golden: Mapping[str, Any], registry: Registry) -> bool:

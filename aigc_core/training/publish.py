@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aigc_core.errors import AigcError, StorageError
-from aigc_core.sampling.golden import golden
+from aigc_core.errors import AigcError
+from aigc_core.sampling import golden
 from aigc_core.training.loop import LOG_EVERY
 from aigc_core.training.run import Run
-from aigc_core.weights.file import load
-from aigc_core.weights.layout import WEIGHTS_FILE
-from aigc_core.weights.store import Found, Store, Version
+from aigc_core.weights.store import Store, Version
 
 if TYPE_CHECKING:
     from aigc_core.registry import Registry
@@ -29,14 +27,9 @@ def publish(
 
     Raises StorageError.
     """
-    with store.using(write=True):  # from here on: no gc takes the file away before it has its version
-        store.remove_unfinished()
-        path = store.layout.blob(store.add_blob(content).digest)
-        request, portrait = _portrait(path, registry, remarks)
-        files: dict[str, bytes | Path] = {WEIGHTS_FILE: content, **portrait}
-        if metrics := _metrics(run, steps):
-            files[METRICS_FILE] = metrics
-        return store.publish(name, files, golden=request)
+    metrics = _metrics(run, steps)
+    more: dict[str, bytes | Path] = {METRICS_FILE: metrics} if metrics else {}
+    return golden.publish(store, name, content, more, registry, remarks)
 
 
 def published(store: Store, name: str, record: Mapping[str, Any]) -> str | None:
@@ -48,18 +41,6 @@ def published(store: Store, name: str, record: Mapping[str, Any]) -> str | None:
             if same and there.record.get("training", {}).get("run") == record["training"]["run"]:
                 return str(version)
     return None
-
-
-def _portrait(
-    path: Path, registry: Registry, remarks: list[str]
-) -> tuple[Mapping[str, Any] | None, Mapping[str, bytes]]:
-    try:
-        return golden(load(Found(path), registry), registry) or (None, {})
-    except StorageError:
-        raise
-    except AigcError as error:  # the training is worth keeping all the same
-        remarks.append(f"no golden sample is kept: {error}")
-        return None, {}
 
 
 def _metrics(run: Run, steps: int) -> bytes:

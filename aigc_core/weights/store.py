@@ -255,6 +255,10 @@ class Store:
 
     def version(self, reference: str) -> Version:
         """The version that `name`, `name@version` or `name@alias` means. Raises NotFoundError, DamagedFileError."""
+        if is_path(reference):
+            raise UsageError(
+                f"{reference[:200]} is a file, not a version in the store; see it: aigc inspect FILE"
+            )
         name, at, tag = reference.partition("@")
         named = NAME.fullmatch(name) is not None
         kept = self._numbers(self.layout.versions, name) if named else set()

@@ -1,0 +1,145 @@
+"""Weights as a folder for others, and back: plain files, a model card, their checksums."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
+from aigc_core.files import storage_errors, sync_folder
+from aigc_core.weights import blobs, manifest
+from aigc_core.weights.card import card, portrait
+from aigc_core.weights.layout import WEIGHTS_FILE
+from aigc_core.weights.store import Store, Version
+
+MANIFEST: Final = "manifest.json"
+CARD: Final = "README.md"
+SUMS: Final = "SHA256SUMS"
+
+
+def export(version: Version, folder: Path) -> None:
+    """Writes a version to a new or empty folder: its files, its manifest, a card in the form of the hub, SHA256SUMS.
+
+    The same version under the same name gives the same bytes. The folder appears when all of it is there.
+    Raises UsageError if there is something, DamagedFileError if a blob is not whole, StorageError.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already, and not empty; name a new folder")
+    whole = version.manifest
+    content = manifest.encode(whole.record, whole.files, whole.golden)
+    with storage_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+        try:
+            sums = {}
+            with version.store.using():
+                for name, file in whole.files.items():
+                    source = version.store.layout.blob(file.digest)
+                    if not blobs.is_whole(source, file.digest):
+                        raise DamagedFileError(
+                            f"{source}: {name} of {version} is missing or damaged; not exported"
+                        )
+                    shutil.copyfile(source, temporary / name)
+                    sums[name] = file.digest
+            for name, text in ((MANIFEST, content), (CARD, model_card(version).encode())):
+                (temporary / name).write_bytes(text)
+                sums[name] = manifest.digest_of(text)
+            lines = "".join(f"{digest[7:]}  {name}\n" for name, digest in sorted(sums.items()))
+            (temporary / SUMS).write_text(lines, encoding="ascii")
+            for path in temporary.iterdir():
+                with open(path, "rb") as written:
+                    os.fsync(written.fileno())
+            sync_folder(temporary)
+            temporary.chmod(0o755)
+            os.rename(temporary, folder)
+            sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def import_folder(folder: Path, name: str, store: Store, alias: str | None = None) -> Version:
+    """Takes what `export` wrote into the store, as the next version of a name.
+
+    Raises NotFoundError for what is no such folder, DamagedFileError where its files are not those that it lists,
+    StorageError.
+    """
+    for what in (MANIFEST, SUMS):
+        if not (folder / what).is_file():
+            raise NotFoundError(
+                f"{folder} has no {what}: not a folder that `aigc weights export` wrote; a single file is taken too"
+            )
+    sums = _sums(folder / SUMS)
+    content = manifest.read_small(folder / MANIFEST, manifest.MAX_MANIFEST)
+    whole = manifest.parse(content, sums.get(MANIFEST, ""), folder / MANIFEST)
+    for what, file in whole.files.items():
+        if sums.get(what) != file.digest:
+            raise DamagedFileError(f"{folder / SUMS}: says otherwise of {what} than {MANIFEST}")
+    with store.using(write=True):
+        for what, file in whole.files.items():
+            if not (folder / what).is_file():
+                raise DamagedFileError(f"{folder}: {what} is missing")
+            store.add_blob(folder / what, file.digest)
+        version = store.commit(name, store.add_manifest(content))
+        if alias is not None:
+            store.tag(str(version), alias)
+    return version
+
+
+def model_card(version: Version) -> str:
+    """Markdown with the head that model hubs read."""
+    whole = version.manifest
+    about = card(whole)
+    picture = portrait(whole)
+    record = whole.record
+    tags = ["aigc", str(record["model"]).partition("/")[0], str(record["output"]["modality"])]
+    head: dict[str, str | list[str]] = {
+        "library_name": "aigc",
+        "license": str(record["license"]).lower(),
+        "tags": tags,
+        "datasets": [str(record["data"]["name"])],
+    }
+    lines = ["---", *_yaml(head), "---", "", f"# {version.name}", ""]
+    lines += [f"Weights of `{record['model']}`, trained by aigc.", ""]
+    if picture and picture.endswith(".png"):
+        lines += [f"![samples]({picture})", ""]
+    lines += [
+        "| | |",
+        "| --- | --- |",
+        *(f"| {name} | {_cell(value)} |" for name, value in about.items() if value),
+    ]
+    lines += [
+        "", "## Use", "",
+        f"    aigc weights import DIR --name {version.name}",
+        f"    aigc sample {version.name} --out samples/",
+        "", f"`{WEIGHTS_FILE}` explains itself: `aigc sample {WEIGHTS_FILE} --out samples/` needs no other file. "
+        f"`sha256sum -c {SUMS}` checks all of them.", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _yaml(head: dict[str, str | list[str]]) -> list[str]:
+    """JSON's texts are YAML's, too."""
+    lines = []
+    for name, value in head.items():
+        lines.append(
+            f"{name}:" if isinstance(value, list) else f"{name}: {json.dumps(value, ensure_ascii=False)}"
+        )
+        if isinstance(value, list):
+            lines += [f"- {json.dumps(item, ensure_ascii=False)}" for item in value]
+    return lines
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _sums(path: Path) -> dict[str, str]:
+    found = {}
+    for line in manifest.read_small(path).decode("utf-8", "replace").splitlines():
+        digest, _, name = line.partition("  ")
+        found[name] = f"sha256:{digest}"
+    return found
