@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -31,7 +32,7 @@ def add(source: bytes | Path, folder: Path, root: Path, expected: str | None = N
         return kept
     kept = File(manifest_digest(source), len(source))
     _check(kept.digest, expected, "what was to be kept")
-    if not is_whole(root / blob_path(kept.digest), kept.digest):
+    if not is_durable(root / blob_path(kept.digest), kept.digest, root):
         with temporary_in(folder, "blob") as (file, temporary):
             file.write(source)
             _install(file, Path(temporary), kept, root)
@@ -40,7 +41,7 @@ def add(source: bytes | Path, folder: Path, root: Path, expected: str | None = N
 
 def _install(file: BinaryIO, temporary: Path, kept: File, root: Path) -> None:
     target = root / blob_path(kept.digest)
-    if not is_whole(target, kept.digest):
+    if not is_durable(target, kept.digest, root):
         flush(file)
         install(temporary, target, kept.digest, root)
 
@@ -68,6 +69,19 @@ def make_durable_folder(folder: Path, root: Path) -> None:
         sync_folder(path)
         if path == root.parent:
             break
+    with contextlib.suppress(PermissionError):  # the home itself, in a folder that may be another's
+        sync_folder(root.parent.parent)
+
+
+def is_durable(path: Path, digest: str, root: Path) -> bool:
+    """Whether a file below `root` is there and is what its digest says. If so, has the disk hold its name: whoever
+    gave it that name may have been killed before. Raises OSError."""
+    if not is_whole(path, digest):
+        return False
+    make_durable_folder(path.parent, root)
+    sync_folder(path)
+    sync_folder(path.parent)
+    return True
 
 
 def is_whole(path: Path, digest: str) -> bool:

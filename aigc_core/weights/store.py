@@ -15,6 +15,7 @@ from typing import Any, Final
 from aigc_core.errors import AigcError, NotFoundError, UsageError, did_you_mean
 from aigc_core.files import (
     create_exclusively,
+    make_folder,
     remove_unfinished,
     storage_errors,
     sync_folder,
@@ -139,7 +140,7 @@ class Store:
         digest = manifest.digest_of(content)
         path = self.layout.manifest(digest)
         with storage_errors(path):
-            if not blobs.is_whole(path, digest):
+            if not blobs.is_durable(path, digest, self.root):
                 blobs.make_durable_folder(path.parent, self.root)
                 with write_atomically(path) as file:
                     file.write(content)
@@ -177,6 +178,7 @@ class Store:
                     if version.record.manifest != digest:
                         raise UsageError(f"{version} is taken by other weights; the next number is "
                                          f"{self.next_number(name)}") from None  # fmt: skip
+                    sync_folder(self.layout.versions)  # its writer may have been killed before
                 return Version(name, chosen, self)
 
     def next_number(self, name: str) -> int:
@@ -361,7 +363,7 @@ class Store:
         """Within the block nothing is deleted. Raises StorageError if the store is to be written and can't be."""
         if write:
             with storage_errors(self.root):
-                self.root.mkdir(parents=True, exist_ok=True)
+                make_folder(self.root)
         with locks.shared(self.layout.lock):
             yield
 
