@@ -1,0 +1,445 @@
+"""Files that were made to harm their reader, or that a disk has damaged: one clear error, and no harm to the others."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import safetensors
+from helpers import Run, weights_bytes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mutations import mutated_bytes, mutated_json, mutated_weights, seeds
+
+from aigc_core.errors import AigcError, DamagedFileError, NotFoundError, UsageError
+from aigc_core.weights import manifest, strict
+from aigc_core.weights.gc import collect
+from aigc_core.weights.header import canonical, read_header, tensors_digest
+from aigc_core.weights.layout import WEIGHTS_FILE
+from aigc_core.weights.store import Store, Version
+
+
+def publish(name: str, value: int = 0) -> Version:
+    return Store().publish(name, {WEIGHTS_FILE: weights_bytes(value)})
+
+
+def file_of(text: bytes | str, data: bytes = b"") -> bytes:
+    text = text.encode() if isinstance(text, str) else text
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def tensor(dtype: str = "U8", shape: str = "[1]", offsets: str = "[0,1]") -> str:
+    return f'{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}'
+
+
+def with_record(text: str) -> bytes:
+    return file_of(json.dumps({"__metadata__": {"aigc": text}}))
+
+
+HEADERS: dict[str, bytes] = {
+    "a length of 2^63": (2**63).to_bytes(8, "little") + b"{}",
+    "a length of 2^64 - 1": b"\xff" * 8 + b"{}",
+    "a length of zero": bytes(8) + b"{}",
+    "a length beyond 100 MB": (100_000_001).to_bytes(8, "little") + b"{}",
+    "a tensor twice": file_of(f'{{"a":{tensor()},"a":{tensor()}}}', b"x"),
+    "the metadata twice": file_of('{"__metadata__":{},"__metadata__":{}}'),
+    "the record twice": file_of('{"__metadata__":{"aigc":"{}","aigc":"{}"}}'),
+    "a field twice": file_of('{"a":{"dtype":"U8","dtype":"U8","shape":[]}}'),
+    "an unknown field": file_of('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}}', b"x"),
+    "NaN in a shape": file_of(f'{{"a":{tensor(shape="[NaN]")}}}', b"x"),
+    "a negative shape": file_of(f'{{"a":{tensor(shape="[-1]")}}}', b"x"),
+    "a shape of fractions": file_of(f'{{"a":{tensor(shape="[1.0]")}}}', b"x"),
+    "a shape that is text": file_of(f'{{"a":{tensor(shape=chr(34) * 2)}}}', b"x"),
+    "a shape whose product overflows": file_of(
+        f'{{"a":{tensor(shape="[4294967296,4294967296,0]", offsets="[0,0]")}}}'
+    ),
+    "a shape of 1000 dimensions": file_of(f'{{"a":{tensor(shape=str([1] * 1000))}}}', b"x"),
+    "negative offsets": file_of(f'{{"a":{tensor(offsets="[-1,0]")}}}', b"x"),
+    "offsets that run backwards": file_of(f'{{"a":{tensor(offsets="[1,0]")}}}', b"x"),
+    "offsets beyond the file": file_of(f'{{"a":{tensor(shape="[9]", offsets="[0,9]")}}}', b"x"),
+    "overlapping tensors": file_of(f'{{"a":{tensor()},"b":{tensor()}}}', b"x"),
+    "a hole between tensors": file_of(f'{{"a":{tensor()},"b":{tensor(offsets="[2,3]")}}}', b"xxx"),
+    "an unknown type of nothing": file_of(f'{{"a":{tensor("X7", "[0]", "[0,0]")}}}'),
+    "half a byte": file_of(f'{{"a":{tensor("F4", "[3]", "[0,1]")}}}', b"x"),
+    "half of a surrogate pair": file_of(f'{{"\\ud800":{tensor()}}}', b"x"),
+    "half of a surrogate pair in foreign metadata": file_of('{"__metadata__":{"a":"\\ud800"}}'),
+    "no UTF-8": file_of(b'{"\xff":' + tensor().encode() + b"}", b"x"),
+    "UTF-16": file_of("{}".encode("utf-16")),
+    "a byte order mark": file_of("\ufeff{}"),
+    "metadata that is no text": file_of('{"__metadata__":{"a":1}}'),
+    "metadata that is a list": file_of('{"__metadata__":[]}'),
+    "brackets": file_of("[" * 100_000),
+    "nested objects": file_of('{"a":' * 100_000),
+    "a record of brackets": with_record("[" * 100_000),
+    "a record nested 70 deep": with_record('{"format":1,"a":' + "[" * 70 + "]" * 70 + "}"),
+    "a record with NaN": with_record('{"format":1,"a":NaN}'),
+    "a record with infinity": with_record('{"format":1,"a":1e999}'),
+    "a record with an endless number": with_record('{"format":1,"a":' + "9" * 5000 + "}"),
+    "a record with a key twice": with_record('{"format":1,"format":1}'),
+    "a record with half of a pair": with_record('{"format":1,"a":"\\ud800"}'),
+    "a record of format true": with_record('{"format":true}'),
+    "a record that is a list": with_record("[]"),
+}
+
+
+@pytest.mark.parametrize("what", HEADERS)
+def test_a_hostile_header_is_refused_in_one_line(what: str, tmp_path: Path, aigc: Run) -> None:
+    path = tmp_path / "hostile.safetensors"
+    path.write_bytes(HEADERS[what])
+    with pytest.raises(DamagedFileError, match="hostile.safetensors"):
+        read_header(path)
+    refused = aigc("inspect", path)
+    assert refused.code == 5
+    assert len(refused.error) < 400
+    with pytest.raises(DamagedFileError):
+        Store().publish("a", {WEIGHTS_FILE: HEADERS[what]})
+    assert aigc("weights", "import", path, "--name", "a").code == 5
+    assert list(Store()) == []
+
+
+def test_a_million_empty_tensors_are_read_in_bounded_time_and_memory(tmp_path: Path) -> None:
+    """A tenth of a million here: time and memory grow with the file."""
+    path = tmp_path / "many.safetensors"
+    text = ",".join(f'"{n}":{tensor(shape="[0]", offsets="[0,0]")}' for n in range(100_000))
+    path.write_bytes(file_of(f"{{{text}}}"))
+    tracemalloc.start()
+    assert len(read_header(path).tensors) == 100_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 12 * path.stat().st_size
+
+
+BOMBS: dict[str, Callable[[int], bytes]] = {
+    "foreign metadata": lambda n: file_of('{"__metadata__":{"a":"' + "x" * n + '"}}'),
+    "escapes": lambda n: file_of('{"__metadata__":{"a":"' + "\\n" * (n // 2) + '"}}'),
+    "a record of one text": lambda n: with_record('{"format":1,"a":"' + "x" * n + '"}'),
+    "a record of empty lists": lambda n: with_record('{"format":1,"a":[' + "[]," * (n // 3) + "0]}"),
+    "a record of objects": lambda n: with_record('{"format":1,"a":[' + '{"a":1},' * (n // 8) + "0]}"),
+    "a record of keys": lambda n: with_record(
+        '{"format":1,' + ",".join(f'"{i}":1' for i in range(n // 11)) + "}"
+    ),
+    "a record of brackets": lambda n: with_record("[" * n),
+    "brackets": lambda n: file_of("[" * n),
+    "a long shape": lambda n: file_of(f'{{"a":{tensor(shape="[" + "1," * (n // 2) + "1]")}}}', b"x"),
+    "spaces": lambda n: file_of("{" + " " * n + "}"),
+}
+
+
+@pytest.mark.parametrize("size", [5_000_000, pytest.param(95_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("what", BOMBS)
+def test_a_header_takes_memory_in_proportion_to_its_size(what: str, size: int, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.safetensors"
+    path.write_bytes(BOMBS[what](size))
+    tracemalloc.start()
+    try:
+        read_header(path)
+    except DamagedFileError:
+        pass
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 12 * path.stat().st_size
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, aigc: Run) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "loop.safetensors").symlink_to(tmp_path / "loop.safetensors")
+    long = tmp_path / ("x" * 300 + ".safetensors")
+    within = tmp_path / "folder.safetensors" / "x" / "y.safetensors"
+    for path in (*tmp_path.iterdir(), long, within, Path("/dev/zero"), Path("a\0b.safetensors")):
+        with pytest.raises(NotFoundError):
+            read_header(path)
+    assert aigc("inspect", tmp_path / "pipe.safetensors").code == 3
+    assert aigc("inspect", long).code == 3
+
+
+def readers() -> dict[str, tuple[list[bytes], Callable[[bytes, Random], bytes], Callable[[bytes], Any]]]:
+    digest = "sha256:" + "a" * 64
+    files = {WEIGHTS_FILE: manifest.File(digest, 1)}
+    record = {"format": 1, "model": "a/b", "tensors_digest": digest, "config": {"hidden": [8]}}
+    return {
+        "manifest": (
+            [manifest.encode(record, files, {"seed": 0})], mutated_json,
+            lambda c: canonical(manifest.parse(c, manifest.digest_of(c), "x").record).encode(),
+        ),
+        "version": (
+            [manifest.VersionRecord("a", 1, digest, "2026-11-22T10:00:00+00:00").encode()], mutated_json,
+            lambda c: manifest.parse_version(c, "a", 1, "x"),
+        ),
+        "alias": ([manifest.encode_alias("a", "b", 1)], mutated_json, lambda c: manifest.parse_alias(c, "a", "b", "x")),
+        "tombstone": (
+            [manifest.encode_tombstone("a", 1, "2026-11-22")], mutated_json,
+            lambda c: manifest.parse_tombstone(c, "a", 1, "x"),
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", readers())
+def test_a_reader_of_the_store_returns_or_says_why_not(kind: str) -> None:
+    """Two million inputs: benchmarks/fuzz.py"""
+    wholes, mutate, read = readers()[kind]
+    random = Random(kind)
+    ended = {True: 0, False: 0}
+    for _ in range(1500):
+        content = mutate(random.choice(wholes), random)
+        try:
+            read(content)
+        except AigcError as error:
+            assert "\n" not in str(error)
+            ended[False] += 1
+        else:
+            ended[True] += 1
+    assert min(ended.values()) > 100, "damage that is always, or never, seen tests nothing"
+
+
+def library_reads(content: bytes) -> dict[str, tuple[str, list[int]]] | None:
+    try:
+        return {name: (t["dtype"], t["shape"]) for name, t in safetensors.deserialize(content)}
+    except safetensors.SafetensorError:
+        return None
+
+
+def check_weights(content: bytes, path: Path) -> bool:
+    """Whether they are read; if so, the library must read the same."""
+    path.write_bytes(content)
+    try:
+        header = read_header(path)
+    except AigcError as error:
+        assert "\n" not in str(error)
+        return False
+    tensors_digest(header)
+    canonical(header.record).encode()
+    assert {n: (i.dtype, list(i.shape)) for n, i in header.tensors.items()} == library_reads(content)
+    return True
+
+
+def test_weights_that_are_read_are_read_as_by_the_library(tmp_path: Path) -> None:
+    random = Random(0)
+    read = sum(
+        check_weights(mutated_weights(random.choice(seeds()), random), tmp_path / "x") for _ in range(3000)
+    )
+    assert 500 < read < 2500
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), unique=True, max_size=4),
+    shapes=st.lists(st.lists(st.integers(0, 5), max_size=3), min_size=4, max_size=4),
+    ascii=st.booleans(), indent=st.sampled_from([None, 1, "\t"]), order=st.randoms(),
+)  # fmt: skip
+def test_whatever_the_format_allows_is_read(
+    names: list[str], shapes: list[list[int]], ascii: bool, indent: Any, order: Any, tmp_path: Path
+) -> None:
+    position, items = 0, []
+    for name, shape in zip(names, shapes, strict=False):
+        end = position + 2 * int(math.prod(shape))
+        fields: list[tuple[str, Any]] = [
+            ("dtype", "BF16"),
+            ("shape", shape),
+            ("data_offsets", [position, end]),
+        ]
+        order.shuffle(fields)
+        if name != "__metadata__":
+            items.append((name, dict(fields)))
+            position = end
+    order.shuffle(items)
+    items.insert(order.randrange(len(items) + 1), ("__metadata__", {"format": "pt", "é\n": "\\ \"'"}))
+    text = json.dumps(dict(items), ensure_ascii=ascii, indent=indent)
+    assert check_weights(file_of(text + "   ", bytes(position)), tmp_path / "x")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4),
+    max_leaves=20,
+))  # fmt: skip
+def test_strict_json_takes_all_that_is_written(value: Any) -> None:
+    assert strict.parse(canonical(value)) == value
+    assert strict.parse(json.dumps(value, indent=1).encode()) == value
+
+
+# What a disk does
+
+
+def damaged(content: bytes) -> Iterator[tuple[str, bytes]]:
+    yield "empty", b""
+    yield "truncated", content[: len(content) // 2]
+    yield "one byte less", content[:-1]
+    middle = len(content) // 2
+    yield "a flipped bit", content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    yield "zeros", bytes(len(content))
+    yield "rubbish", mutated_bytes(os.urandom(200), Random(0))
+
+
+DAMAGE = ["empty", "truncated", "one byte less", "a flipped bit", "zeros", "rubbish"]
+
+
+def spoil(path: Path, how: str) -> None:
+    content = dict(damaged(path.read_bytes()))[how]
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("kind", ["version", "manifest", "blob"])
+def test_a_damaged_version_is_named_and_the_rest_is_shown_and_kept(kind: str, how: str, aigc: Run) -> None:
+    store = Store()
+    good, bad = publish("good", 1), publish("bad", 2)
+    path = {
+        "version": store.layout.version("bad", 1),
+        "manifest": store.layout.manifest(bad.manifest.digest),
+        "blob": bad.path,
+    }[kind]
+    whole = path.read_bytes()
+    spoil(path, how)
+    if how == "one byte less" and kind == "version":  # its last byte is the end of a line
+        assert Store().find("bad").is_file()
+        return
+    rows = aigc("weights", "list", "--json")
+    assert str(good) in [row["weights"] for row in json.loads(rows.out)]
+    verified = aigc("weights", "verify", "--bytes-only")
+    assert verified.code == 5
+    assert str(path) in verified.out + verified.err
+    assert aigc("weights", "verify", "good", "--bytes-only").code == 0
+    refused = aigc("sample", "bad", "--out", "x.png")
+    assert refused.code in (4, 5)
+    if kind == "blob":
+        assert Store().publish("again", {WEIGHTS_FILE: weights_bytes(2)}).path.read_bytes() == whole, "healed"
+    else:
+        assert refused.code == 5
+        assert str(path) in refused.error
+        for command in (["gc"], ["gc", "--delete"]):
+            stopped = aigc("weights", *command)
+            assert stopped.code == 5, "what it needs is not known"
+            assert str(path) in stopped.error
+        assert bad.path.is_file()
+        following = Store().publish("bad", {WEIGHTS_FILE: weights_bytes(2)})
+        assert following.number == 2, "no number is given twice"
+        assert path.read_bytes() == whole or kind == "version", "a manifest is healed by the same publish"
+    assert Store().find("good").read_bytes() == weights_bytes(1)
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_alias_hides_nothing_else(how: str, aigc: Run) -> None:
+    store = Store()
+    publish("a", 1)
+    store.tag("a", "prod"), store.tag("a", "test")
+    path = store.layout.alias("a", "prod")
+    spoil(path, how)
+    if how == "one byte less":
+        return
+    with pytest.raises(DamagedFileError, match="a@prod.json"):
+        Store().find("a@prod")
+    assert Store().find("a@test") == Store().find("a")
+    assert aigc("weights", "list").code == 0
+    assert aigc("weights", "gc").code == 5
+    assert aigc("weights", "tag", "a@1", "prod").code == 0, "given anew, it is whole"
+    assert Store().find("a@prod") == Store().find("a")
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_tombstone_still_hides_its_version(how: str, aigc: Run) -> None:
+    store = Store()
+    publish("a", 1), publish("a", 2)
+    store.remove("a@2")
+    path = store.layout.tombstone("a", 2)
+    spoil(path, how)
+    assert [v.number for v in Store().versions("a")] == [1]
+    assert publish("a", 3).number == 3
+    if how != "one byte less":
+        with pytest.raises(DamagedFileError, match="a@2.json"):
+            collect(Store())
+    assert aigc("weights", "restore", "a@2").code == 0
+    assert Store().find("a@2").read_bytes() == weights_bytes(2)
+
+
+@pytest.mark.parametrize("when", [0, 4e9, 2**33])
+def test_a_clock_that_jumps_changes_nothing(when: float, aigc: Run) -> None:
+    """Files of 1970, 2096 and 2242; and versions that say they were published in another century."""
+    store = Store()
+    for value in (1, 2):
+        publish("a", value)
+    for number, year in ((1, "2999"), (2, "0001")):
+        path = store.layout.version("a", number)
+        record = json.loads(path.read_bytes())
+        path.write_text(json.dumps({**record, "published": f"{year}-01-01T00:00:00+00:00"}))
+    before = aigc("weights", "list", "--json").out
+    for path in store.root.rglob("*"):
+        if path.suffix != ".sqlite":
+            os.utime(path, (when, when))
+    assert aigc("weights", "list", "--json").out == before
+    assert Store().find("a") == Store().version("a@2").path
+    assert publish("a", 3).number == 3
+    os.utime(store.layout.version("a", 3), (when, when))
+    store.remove("a@1")
+    rows = json.loads(aigc("weights", "list", "--json").out)
+    assert [row["weights"] for row in rows] == ["a@2", "a@3"]
+    (store.root / "index.sqlite").unlink()
+    assert json.loads(aigc("weights", "list", "--json").out) == rows
+    collect(store)
+    assert [str(v) for v in Store()] == ["a@2", "a@3"]
+
+
+NAMES = [
+    "", ".", "..", "../a", "a/../b", "/etc/passwd", "CON", "con", "nul.txt", "aux.", "com1", "lpt9.x", "a.", "a ", " a", "A",
+    "x" * 300, "a\nb", "a\tb", "a\x1b[2J", "a\\b", "a:b", "a*", "a?b", "a|b", "~", "~root", "-rf", "--help-me", "а", "ａ", "a\u200b",
+    "é", "ﬁ", "i̇", "\u202egnp.a", "a.safetensors", "a.png", "a.json/", "@", "a@", "@1", "a@@1", "a@0", "a@-1", "a@1e3", "a@01", "a@٣",
+    "a@99999999999999999999", "a@../b", "a@1@2", "a@" + "x" * 300, "a@PROD", "a@a/b", "%61", "$HOME", "`id`", "a;b",
+]  # fmt: skip
+COMMANDS = {
+    "show": ["NAME"], "tag": ["NAME", "new"], "tag of": ["a@1", "NAME"], "tag --remove": ["--remove", "NAME"], "rm": ["NAME"],
+    "restore": ["NAME"], "verify": ["NAME", "--bytes-only"], "diff": ["NAME", "a@1"], "diff with": ["a@1", "NAME"],
+    "export": ["NAME", "OUT"], "import": ["FILE", "--name", "NAME"], "import as": ["FILE", "--name", "b", "--alias", "NAME"],
+    "retrain": ["NAME"], "list": ["NAME"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_hostile_name_is_refused_in_one_line_and_touches_nothing(
+    command: str, aigc: Run, home: Path, tmp_path: Path
+) -> None:
+    publish("a", 1)
+    source = tmp_path / "file.safetensors"
+    source.write_bytes(weights_bytes(7))
+    aigc("weights", "list")
+    before = tree(tmp_path)
+    for name in NAMES:
+        given = {"NAME": name, "OUT": str(tmp_path / "out"), "FILE": str(source)}
+        words = [given.get(word, word) for word in COMMANDS[command]]
+        split = (
+            ["--", *words]
+            if name.startswith("-") and "--" not in " ".join(words).replace(name, "")
+            else words
+        )
+        result = aigc("weights", command.split()[0], *split)
+        assert result.code in (1, 2, 3), f"{name!r}: {result}"
+        assert result.error.isprintable(), f"{name!r}: {result.error!r}"
+        assert len(result.error) < 500
+        assert "a bug" not in result.error
+        assert tree(tmp_path) == before, name
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, but for the cache and the lock."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*")) if path.name not in ("index.sqlite", "lock")
+    }  # fmt: skip
+
+
+def test_names_that_differ_in_case_alone_are_not_possible() -> None:
+    publish("a")
+    with pytest.raises(UsageError):
+        publish("A")
+    with pytest.raises(NotFoundError):
+        Store().find("A")
