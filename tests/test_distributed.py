@@ -348,7 +348,7 @@ def test_torchrun_restarts_a_training_where_it_was(home: Path, process: Run) -> 
     assert json.loads(done.out)["resumed_at"] > 0
     whole = process(*COMMAND, "--name", "whole", "--json", OMP_NUM_THREADS="1")
     assert digest(done) == digest(whole)
-    assert len(list(home.glob("weights/restarted/*.safetensors"))) == 1
+    assert len(list(home.glob("store/versions/restarted@*.json"))) == 1
 
 
 @pytest.mark.slow

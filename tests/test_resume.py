@@ -28,6 +28,7 @@ from aigc_core.registry import default
 from aigc_core.training.state import KEY, load_state, save_state, write_gathered
 from aigc_core.weights.file import load
 from aigc_core.weights.header import read_header
+from aigc_core.weights.store import Store
 
 TRAINABLE = sorted(name for name, spec in default().models.items() if spec.trainer)
 STEPS = 60
@@ -91,15 +92,19 @@ class Trainings:
         )
 
     def versions(self, name: str) -> list[str]:
-        return sorted(p.name for p in (self.home / "weights" / name).glob("*.safetensors"))
+        return [str(version) for version in self.store.versions(name)]
+
+    @property
+    def store(self) -> Store:
+        return Store(self.home / "store")
 
     def partial(self, where: str = "") -> list[Path]:
         return list((self.home / where).rglob(".*.partial"))
 
     def check_ended(self, name: str, told: dict[str, Any], digest: str) -> None:
         assert told["digest"] == digest
-        assert self.versions(name) == ["1.safetensors"]
-        assert self.partial(f"weights/{name}") == []
+        assert self.versions(name) == [f"{name}@1"]
+        assert self.partial("store") == []
         assert [p for p in self.partial("runs") if p.is_relative_to(self.folder(name))] == []
         assert list(self.folder(name).glob("checkpoints/*")) == [], "a finished run needs none"
 
@@ -176,14 +181,14 @@ def test_a_run_killed_as_it_publishes_is_published_once(trainings: Trainings) ->
 
 def test_what_another_run_is_publishing_is_left_alone(trainings: Trainings) -> None:
     """Two runs may share a name: one that begins takes nothing from one that is being published."""
-    from aigc_core.files import create_exclusively
+    from aigc_core.files import temporary_in
 
-    path = trainings.home / "weights" / "shared" / "7.safetensors"
-    with create_exclusively(path) as file:
+    with temporary_in(trainings.store.layout.partial, "blob") as (file, path):
         file.write(b"half")
         trainings.run("vae/mlp", "shared", steps=2)
         file.write(b" and half")
-    assert path.read_bytes() == b"half and half"
+        file.flush()
+        assert Path(path).read_bytes() == b"half and half"
 
 
 def test_a_run_is_not_published_twice_unless_it_ends_otherwise(trainings: Trainings) -> None:
@@ -203,9 +208,7 @@ def test_a_run_is_not_published_twice_unless_it_ends_otherwise(trainings: Traini
     trainings.run("vae/mlp", "adopted", seed=1)
     forget()
     assert trainings.run("vae/mlp", "adopted")["weights"] == "adopted@1", "another run came in between"
-    path = trainings.home / "weights" / "adopted" / "1.safetensors"
-    other = trainings.home / "weights" / "adopted" / "2.safetensors"
-    path.write_bytes(other.read_bytes())
+    trainings.store.remove("adopted@1")
     forget()
     assert trainings.run("vae/mlp", "adopted")["weights"] == "adopted@3", "what is there are other weights"
 
@@ -294,6 +297,8 @@ def whole_files(home: Path) -> bool:
     """Nothing half-written lies below a folder, and all that has a name can be read."""
     for path in home.rglob("*.safetensors"):
         read_header(path)
+    for version in Store(home / "store"):
+        read_header(version.path)
     return not list(home.rglob(".*.partial"))
 
 
@@ -442,10 +447,10 @@ def test_a_run_does_not_go_on_under_another_version_unasked(trainings: Trainings
     told = trainings.run("vae/mlp", "drift")  # it was allowed, and noted
     assert told["resumed_at"] >= 45
     trainings.check_ended("drift", told, digest)
-    weights = load(trainings.home / "weights" / "drift" / "1.safetensors", default())
+    weights = load(trainings.store.resolve("drift@1"), default())
     drift = weights.record["training"]["drift"]
     assert sorted(drift) == ["processes 2 -> 1", f"torch 2.0 -> {torch.__version__}"]
-    whole = load(trainings.home / "weights" / "vae-mlp-whole" / "1.safetensors", default())
+    whole = load(trainings.store.resolve("vae-mlp-whole@1"), default())
     assert "drift" not in whole.record["training"]
 
 

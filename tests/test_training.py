@@ -32,7 +32,7 @@ def test_training_keeps_weights_and_says_what_next(aigc: Run, home: Path) -> Non
     assert "aigc sample mine@1" in done.out
     record = json.loads(aigc("inspect", "mine", "--json").out)
     assert record["tensors_digest"] in done.out
-    assert [t for t in tree(home) if t.startswith("weights")] == ["weights/mine/1.safetensors"]
+    assert [t for t in tree(home) if t.startswith("store/versions")] == ["store/versions/mine@1.json"]
     assert not [t for t in tree(home) if "checkpoint" in t], "a finished run needs none"
 
 
@@ -60,7 +60,7 @@ def test_a_dry_run_shows_the_plan_and_keeps_nothing(aigc: Run, home: Path) -> No
     assert plan_["options"]["lr"]["from"] == "default"
     assert plan_["parameters"] > 1000
     assert not (home / "runs").exists()
-    assert not (home / "weights").exists()
+    assert not (home / "store").exists()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_mistakes_get_one_line_and_a_code(
     assert message in result.error
     assert result.out == ""
     assert not (home / "runs").exists()
-    assert not (home / "weights").exists()
+    assert not (home / "store").exists()
 
 
 def test_a_misspelt_option_is_found_before_the_data_is_looked_at(aigc: Run) -> None:
@@ -177,7 +177,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(home: Path, aigc
     assert "stopped after step" in err
     assert "the same command goes on from there" in err
     assert len(err.strip().splitlines()) == 1
-    assert not (home / "weights").exists()
+    assert not (home / "store").exists()
     resumed = json.loads(aigc(*command, "--json").out)
     assert resumed["resumed_at"] > 0
     whole = train("vae/mlp", "digits", name="whole", steps=1500)
@@ -206,7 +206,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(limit: int, home: Path)
     assert "cannot write" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     left = [t for t in tree(home) if t not in before]
-    assert not [t for t in left if "partial" in t or t.startswith("weights")], left
+    assert not [t for t in left if ".partial" in t or t.startswith("store/versions")], left
 
 
 def test_a_really_full_disk(tmp_path: Path, process: Run) -> None:
@@ -221,7 +221,7 @@ def test_a_really_full_disk(tmp_path: Path, process: Run) -> None:
         result = process("train", "vae/mlp", "--data", "digits", "--steps", "2", AIGC_HOME=str(disk / "home"))
         assert result.code == 8
         assert "no space left on device; free some space" in result.error
-        assert not [t for t in tree(disk) if "partial" in t or "weights" in t]
+        assert not [t for t in tree(disk) if ".partial" in t or "versions" in t]
         shutil.rmtree(disk / "home")
         weights = train("vae/mlp", "digits", steps=1).path
         for out in ("x.npz", "x.tar", "folder"):  # what is whole is kept, and gone on with
@@ -297,7 +297,7 @@ def test_a_plan_is_keyed_by_what_decides_its_result() -> None:
 
 
 def test_a_bug_is_one_line_with_a_way_to_its_traceback(aigc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aigc_core.weights.store.Store.names", lambda self: 1 / 0)
+    monkeypatch.setattr("aigc_core.weights.index.listing", lambda store: 1 / 0)
     assert "a bug, please report it (AIGC_DEBUG=1" in aigc("weights").error
     monkeypatch.setenv("AIGC_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):

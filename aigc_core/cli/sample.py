@@ -75,12 +75,13 @@ def sample(
     registry = default() if shared else open_registry()  # what is to be remarked, they remark
     from aigc_core.sampling.writers import check_target, shards
     from aigc_core.weights.header import output_modality, read_header
+    from aigc_core.weights.layout import is_path
     from aigc_core.weights.store import Store
 
     found = Store().resolve(weights)  # all this before torch is imported: a mistake is answered at once
     made = output_modality(read_header(found.path))
     if out is None:
-        name = Path(weights).stem if weights.endswith(".safetensors") else weights.replace("@", "-")
+        name = Path(weights).stem if is_path(weights) else weights.replace("@", "-")
         out = f"{name}{default_ending(made)}"
     if count is None:
         count = len(images) or 64

@@ -224,7 +224,7 @@ def _show_plan(plan: Plan, measured: Measured, environment: dict[str, Any], as_j
             {
                 "model": plan.model.spec.id, "name": plan.name, "steps": steps, "seed": plan.seed,
                 "parameters": count, "data": plan.data_record(), "run": str(run.folder),
-                "weights": str(Store().root / plan.name), "environment": environment,
+                "weights": f"{plan.name}@{Store().next_number(plan.name)}", "environment": environment,
                 "measured": {
                     "step_seconds": measured.seconds, "step_flops": measured.flops,
                     "state_bytes": measured.state, "peak_bytes": measured.memory,
@@ -249,7 +249,7 @@ def _show_plan(plan: Plan, measured: Measured, environment: dict[str, Any], as_j
             f"{amount(measured.memory)} in all at most",
             "time": f"about {_clock(steps * measured.seconds)}",
             "name": plan.name,
-            "weights": str(Store().root / plan.name),
+            "weights": f"{plan.name}@{Store().next_number(plan.name)}",
             "run": str(run.folder),
             "options": ", ".join(shown),
         }
