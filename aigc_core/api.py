@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_core.modality import SAMPLE_ENDINGS
 from aigc_core.registry import default, visible
+from aigc_core.weights import outline
 from aigc_core.weights.header import check_tensors, read_header
 from aigc_core.weights.store import Store, Version
 
@@ -52,6 +53,8 @@ def inspect(target: str | Path, *, verify: bool = False) -> dict[str, Any]:
 
         return {"kind": "sample", "path": str(path), **read_record(path)}
     header = read_header(Store().find(str(target)))
+    if header.record:
+        outline.check(header.record, header.path)
     if verify:
         check_tensors(header)
     return {

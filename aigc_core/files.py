@@ -112,9 +112,15 @@ def _link(temporary: str, path: Path) -> None:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links, such as FAT: reserve the name, then take it
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-        os.replace(temporary, path)
+    except OSError:  # a file system without hard links, such as FAT: one writer after the other
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+            os.replace(temporary, path)
+        finally:
+            os.close(folder)
 
 
 def flush(file: BinaryIO) -> None:

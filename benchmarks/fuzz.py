@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import collections
 import importlib.util
+import io
 import json
 import os
 import re
@@ -27,6 +28,7 @@ import safetensors
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from helpers import weights_bytes
 from mutations import Mutator, mutated_json, mutated_weights, seeds
 
 if "--guided" in sys.argv:  # before the readers are imported, whose coverage it follows
@@ -39,7 +41,7 @@ if "--guided" in sys.argv:  # before the readers are imported, whose coverage it
 
 from aigc_core.errors import AigcError
 from aigc_core.weights import manifest
-from aigc_core.weights.header import Header, canonical, read_header, tensors_digest
+from aigc_core.weights.header import Header, canonical, header_of, read_header, tensors_digest
 
 SECOND = 1.0
 NAME = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\d+")
@@ -134,13 +136,7 @@ def whole_records() -> dict[str, bytes]:
     """One whole file of each kind that is JSON."""
     digest = "sha256:" + "a" * 64
     file = manifest.File(digest, 123)
-    record = {
-        "format": 1,
-        "model": "tiny/toy",
-        "tensors_digest": digest,
-        "config": {"hidden": [8, 8]},
-        "license": "MIT",
-    }
+    record = header_of(io.BytesIO(weights_bytes(1)), Path("whole"))[0].record
     golden = {"sampler": "prior", "options": {}, "seed": 0, "count": 16, "content": digest}
     files = {"weights.safetensors": file, "samples.png": file}
     return {

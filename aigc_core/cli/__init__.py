@@ -49,8 +49,15 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def plain(text: str) -> str:
+    """Text that a terminal does not obey: what a file says of itself may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return plain(" ".join(text.split()))
 
 
 def _fail(message: str, code: int) -> None:

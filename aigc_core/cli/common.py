@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from aigc_core.cli import plain
 from aigc_core.registry import Registry, default
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def print_json(value: Any) -> None:
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> None:
     """Prints columns as wide as their content, the head in bold where stdout is a terminal."""
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
@@ -58,7 +60,7 @@ def fields(values: Mapping[str, str | None]) -> None:
     width = max(map(len, values))
     for name, value in values.items():
         if value:
-            click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
+            click.echo(f"{click.style(name.ljust(width), bold=True)}  {plain(value)}")
 
 
 class KeyValue(_Type):

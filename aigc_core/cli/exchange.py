@@ -96,7 +96,8 @@ def import_(source: Path, name: str | None, alias: str | None) -> None:
     from aigc_core.weights.layout import check_alias, check_name
     from aigc_core.weights.store import Store
 
-    name = name or source.resolve().name.removesuffix(".safetensors")
+    if name is None:
+        name = source.resolve().name.removesuffix(".safetensors")
     check_name(name)
     if alias is not None:
         check_alias(alias)

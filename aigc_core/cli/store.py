@@ -180,7 +180,7 @@ def rm(weights: tuple[str, ...]) -> None:
     from aigc_core.weights.store import Store
 
     if bare := [name for name in weights if "@" not in name]:
-        raise UsageError(f"name the version of {bare[0]!r} to remove: {bare[0]}@3")
+        raise UsageError(f"name the version of {bare[0][:120]!r} to remove: NAME@3")
     for reference in weights:
         version = Store().remove(reference)
         click.echo(f"removed {version}; bring it back: aigc weights restore {version}")

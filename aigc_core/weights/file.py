@@ -15,6 +15,7 @@ from aigc_core._version import __version__
 from aigc_core.errors import BackendError, DamagedFileError, NotFoundError, UsageError
 from aigc_core.registry import blame
 from aigc_core.specs import DataInfo
+from aigc_core.weights import outline
 from aigc_core.weights.header import FORMAT, KEY, canonical, digest_of_parts
 from aigc_core.weights.reading import DTYPES, Uninitialised, fit, reading
 from aigc_core.weights.store import Found
@@ -96,6 +97,7 @@ def load(
             raise UsageError(
                 f"{found.path}: a safetensors file that aigc did not write; it does not say its model"
             )
+        outline.check(record, found.path)
         model = _model(record, found.path, registry)
         with blame(model.backend, f"to build {model.spec.id}"):
             generator = _build(model, record, found.path)
@@ -126,11 +128,8 @@ def _fill(
 
 def _model(record: Mapping[str, Any], path: Path, registry: Registry) -> Model:
     """The model of a record; where its backend is not installed, the error names the distribution."""
-    try:
-        name, backend = str(record["model"]), record["backend"]
-        family, distribution = str(backend["name"]), str(backend["distribution"])
-    except (KeyError, TypeError):
-        raise DamagedFileError(f"{path}: its record names no model") from None
+    name, backend = record["model"], record["backend"]
+    family, distribution = backend["name"], backend["distribution"]
     try:
         return registry.load(name)
     except NotFoundError:
@@ -138,7 +137,7 @@ def _model(record: Mapping[str, Any], path: Path, registry: Registry) -> Model:
             raise
         from aigc_core.plugins.recovery import how_to_install
 
-        command = how_to_install(family, distribution, str(backend.get("version", "")))
+        command = how_to_install(family, distribution, backend["version"])
         raise BackendError(
             f"{path} needs backend {family!r}, which is not installed; install it: {command}"
         ) from None

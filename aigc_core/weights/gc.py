@@ -20,8 +20,6 @@ class Garbage:
 
     versions: list[Version] = field(default_factory=list)
     """Removed ones, that could still be restored."""
-    unnamed: list[Path] = field(default_factory=list)
-    """Version records without content: their writer was killed on a file system without hard links."""
     manifests: list[Path] = field(default_factory=list)
     blobs: list[Path] = field(default_factory=list)
     partial: list[Path] = field(default_factory=list)
@@ -32,7 +30,7 @@ class Garbage:
     """Each blob that stays, by its digest: `digits@3 weights.safetensors`, for each version that needs it."""
 
     def __bool__(self) -> bool:
-        return any((self.versions, self.unnamed, self.manifests, self.blobs, self.partial))
+        return any((self.versions, self.manifests, self.blobs, self.partial))
 
 
 def garbage(store: Store) -> Garbage:
@@ -42,9 +40,6 @@ def garbage(store: Store) -> Garbage:
     removed = set(store.removed())
     unreadable: list[str] = []
     for version in sorted({*store, *removed}, key=lambda v: (v.name, v.number)):
-        if _size(store.layout.version(version.name, version.number)) == 0:
-            found.unnamed.append(store.layout.version(version.name, version.number))
-            continue
         if version in removed:
             found.versions.append(version)
             continue
@@ -87,7 +82,7 @@ def collect(store: Store) -> Garbage:
         found = garbage(store)
         # From what refers to what is referred to, each step on the disk before the next.
         records = [store.layout.version(v.name, v.number) for v in found.versions]
-        for paths in (records + found.unnamed, found.manifests, found.blobs, found.partial):
+        for paths in (records, found.manifests, found.blobs, found.partial):
             _delete(paths)
     return found
 

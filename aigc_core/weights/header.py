@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from aigc_core.errors import DamagedFileError, NotFoundError, StorageError, UsageError
-from aigc_core.weights import grammar, strict
+from aigc_core.weights import grammar, outline, strict
 from aigc_core.weights.grammar import Entry
 
 FORMAT: Final = 1
@@ -106,10 +106,8 @@ def output_modality(header: Header) -> str:
         raise UsageError(
             f"{header.path}: a safetensors file that aigc did not write; it does not say its model"
         )
-    try:
-        return str(header.record["output"]["modality"])
-    except (KeyError, TypeError):
-        raise DamagedFileError(f"{header.path}: its record is incomplete: it names no output") from None
+    outline.check(header.record, header.path)
+    return str(header.record["output"]["modality"])
 
 
 def tensor_head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:

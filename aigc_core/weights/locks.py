@@ -19,7 +19,7 @@ from aigc_core.errors import UsageError
 
 PATIENCE: Final = 30.0
 """Seconds to wait for others."""
-_PAUSE: Final = 0.02
+_PAUSE: Final = 0.002
 _NO_LOCKS: Final = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aigc_core.errors import DamagedFileError
-from aigc_core.weights import strict
+from aigc_core.weights import outline, strict
 from aigc_core.weights.header import canonical, opened
 from aigc_core.weights.layout import DIGEST, WEIGHTS_FILE
 
@@ -76,6 +76,7 @@ def parse(content: bytes, digest: str, where: object) -> Manifest:
         record, golden = value["record"], value["golden"]
         if not isinstance(record, dict) or not isinstance(golden, dict | None):
             raise TypeError("its record is no object")
+        outline.check(record, where)
         return Manifest(
             digest, _text(value["model"]), _digest(value["tensors_digest"]), files, golden, record
         )

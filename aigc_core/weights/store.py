@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from aigc_core.errors import AigcError, NotFoundError, UsageError, did_you_mean
+from aigc_core.errors import AigcError, DamagedFileError, NotFoundError, UsageError, did_you_mean
 from aigc_core.files import (
     create_exclusively,
     make_folder,
@@ -23,7 +23,7 @@ from aigc_core.files import (
     write_atomically,
 )  # fmt: skip
 from aigc_core.home import home
-from aigc_core.weights import blobs, locks, manifest
+from aigc_core.weights import blobs, locks, manifest, outline
 from aigc_core.weights.header import header_of, read_header
 from aigc_core.weights.layout import (
     NAME,
@@ -56,8 +56,13 @@ class Version:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """Raises NotFoundError, DamagedFileError."""
-        return self.store.manifest(self.record.manifest)
+        """Raises NotFoundError if there is no such version, DamagedFileError."""
+        digest = self.record.manifest
+        try:
+            return self.store.manifest(digest)
+        except NotFoundError:
+            path = self.store.layout.version(self.name, self.number)
+            raise DamagedFileError(f"{path}: names a manifest that is not in the store: {digest}") from None
 
     @property
     def path(self) -> Path:
@@ -122,6 +127,7 @@ class Store:
         ).record
         if not record:
             raise UsageError("weights that aigc did not write can't be kept; they don't say their model")
+        outline.check(record, content if isinstance(content, Path) else f"weights for {name}")
         with self.using(write=True):
             kept = {what: self.add_blob(content) for what, content in sorted(files.items())}
             digest = self.add_manifest(manifest.encode(record, kept, golden))
@@ -249,9 +255,9 @@ class Store:
         """
         if is_path(reference):
             path = user_path(reference)
-            if path.is_file():
+            if os.path.isfile(path):  # False too for what can be no path
                 return Found(path)
-            raise NotFoundError(f"no weights file {path}")
+            raise NotFoundError(f"no weights file {str(path)[:1000]}")
         version = self.version(reference)
         return Found(version.path, version)
 
