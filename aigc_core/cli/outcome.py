@@ -37,7 +37,7 @@ def show_outcome(done: Trained, as_json: bool) -> None:
         click.echo(
             f"kept {done.weights}: {training['steps']} steps in {done.seconds:.0f} s{resumed} ({metrics})"
         )
-    click.echo(f"  file    {done.path}")
     click.echo(f"  digest  {done.record['tensors_digest']}")
     out = done.weights.partition("@")[0] + default_ending(done.record["output"]["modality"])
+    click.echo(f"  card    {program()} weights show {done.weights}")
     click.echo(f"  next    {program()} sample {done.weights} --out {out}")

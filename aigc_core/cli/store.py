@@ -51,12 +51,12 @@ def list_(pattern: str | None, model: str | None, data: str | None, removed: boo
     for version, reason in found.problems.items():
         note(f"{version}: {reason}")
     if as_json and not (pattern or model or data):  # as it lies in the index: ten thousand take no time
-        click.echo("[\n" + ",\n".join(found.rows.values()) + "\n]" if found.rows else "[]")
+        click.echo("[\n" + ",\n".join(row for _, _, row in found.rows) + "\n]" if found.rows else "[]")
         return
     rows: list[dict[str, Any]] = [
         row
-        for version, text in found.rows.items()
-        if fnmatch.fnmatchcase(version.name, pattern or "*")
+        for name, _, text in found.rows
+        if fnmatch.fnmatchcase(name, pattern or "*")
         and fnmatch.fnmatchcase((row := json.loads(text))["model"], model or "*")
         and fnmatch.fnmatchcase(str(row["data"]), data or "*")
     ]

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,46 +23,59 @@ SCHEMA: Final = 1
 """Changes with what a row holds."""
 _COLUMNS: Final = "file, inode, changed, name, number, row"
 
+Row = tuple[str, int, str]
+"""Name, number, and what is printed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All versions of a store, in order."""
+    """All versions of a store."""
 
-    rows: dict[Version, str]
-    """Each as JSON, a field a line, as it stands in a list that is printed."""
-    problems: dict[Version, str]
+    rows: list[Row]
+    """In order; each as JSON, a field a line, as it stands in a list that is printed."""
+    problems: dict[str, str]
     """What can't be read, and why."""
 
 
 def listing(store: Store) -> Listing:
     """Reads the index, and whatever it does not know. Raises nothing for a damaged version or index."""
-    files = dict(_files(store.layout.versions))
-    gone = {path.name for path in _json_files(store.layout.tombstones)}
+    gone = {entry.name for entry in _json_files(store.layout.tombstones)}
+    problems: dict[str, str] = {}
     with _database(store) as database:
         known = _read(database, store.root)
-        rows: dict[Version, str] = {}
-        problems: dict[Version, str] = {}
+        there = set()
         new = []
-        for file, (name, number, inode, changed) in files.items():
-            if file in gone:
-                continue
-            version = Version(name, number, store)
-            cached = known.pop(file, None)
-            if cached is not None and cached[:2] == (inode, changed):
-                rows[version] = cached[2]
-                continue
-            try:
-                rows[version] = _render(version)
-            except AigcError as error:
-                problems[version] = str(error)
-            except OSError as error:
-                problems[version] = f"{error.filename}: {(error.strerror or str(error)).lower()}"
-            else:
-                new.append((file, inode, changed, name, number, rows[version]))
-        if new or known:
-            _write(database, store.root, new, list(known))
-    order = sorted(rows, key=lambda version: (version.name, version.number))
-    return Listing(_with_aliases({version: rows[version] for version in order}, store), problems)
+        for entry in _json_files(store.layout.versions):
+            file = entry.name
+            with contextlib.suppress(FileNotFoundError):
+                stat = entry.stat()
+                cached = known.get(file)
+                if cached is not None and cached[0] == stat.st_ino and cached[1] == stat.st_mtime_ns:
+                    there.add(file)
+                elif version := _version(file, store):
+                    try:
+                        row = _render(version)
+                    except AigcError as error:
+                        problems[str(version)] = str(error)
+                    except OSError as error:
+                        problems[str(version)] = f"{error.filename}: {(error.strerror or str(error)).lower()}"
+                    else:
+                        new.append((file, stat.st_ino, stat.st_mtime_ns, version.name, version.number, row))
+        lost = [file for file in known if file not in there]
+        if new or lost:
+            _write(database, store.root, new, lost)
+    rows = [(name, number, row) for file, (_, _, name, number, row) in known.items()
+            if file in there and file not in gone]  # fmt: skip
+    if new:
+        rows = sorted(rows + [(n[3], n[4], n[5]) for n in new if n[0] not in gone])
+    return Listing(
+        _with_aliases(rows, store), {v: why for v, why in problems.items() if f"{v}.json" not in gone}
+    )
+
+
+def _version(file: str, store: Store) -> Version | None:
+    name, _, number = file.removesuffix(".json").partition("@")
+    return Version(name, int(number), store) if NAME.fullmatch(name) and NUMBER.fullmatch(number) else None
 
 
 def _render(version: Version) -> str:
@@ -70,7 +83,7 @@ def _render(version: Version) -> str:
     manifest = version.manifest
     record = manifest.record
     data, training = record.get("data"), record.get("training")
-    row: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "weights": str(version),
         "model": manifest.model,
         "data": data.get("name") if isinstance(data, dict) else None,
@@ -83,30 +96,25 @@ def _render(version: Version) -> str:
         "path": str(version.path),
         "aliases": [],
     }
-    return "\n".join(f"  {line}" for line in json.dumps(row, indent=2, ensure_ascii=False).splitlines())
+    return _row(fields)
 
 
-def _with_aliases(rows: dict[Version, str], store: Store) -> dict[Version, str]:
+def _with_aliases(rows: list[Row], store: Store) -> list[Row]:
     """Aliases are few and change: they are read each time."""
-    for name, aliases in store.aliases().items():
-        for number in set(aliases.values()):
-            version = Version(name, number, store)
-            if version in rows:
-                own = sorted(alias for alias, n in aliases.items() if n == number)
-                row: dict[str, Any] = {**json.loads(rows[version]), "aliases": own}
-                text = json.dumps(row, indent=2, ensure_ascii=False)
-                rows[version] = "\n".join(f"  {line}" for line in text.splitlines())
-    return rows
+    aliases = store.aliases()
+    if not aliases:
+        return rows
+    return [
+        (name, number, _row({**json.loads(row), "aliases": own}))
+        if (own := sorted(alias for alias, n in aliases.get(name, {}).items() if n == number))
+        else (name, number, row)
+        for name, number, row in rows
+    ]
 
 
-def _files(folder: Path) -> Iterator[tuple[str, tuple[str, int, int, int]]]:
-    """The version records: name and number, and what tells one file of that name from another."""
-    for entry in _json_files(folder):
-        name, _, number = entry.name.removesuffix(".json").partition("@")
-        if NAME.fullmatch(name) and NUMBER.fullmatch(number):
-            with contextlib.suppress(FileNotFoundError):
-                stat = entry.stat()
-                yield entry.name, (name, int(number), stat.st_ino, stat.st_mtime_ns)
+def _row(fields: Mapping[str, Any]) -> str:
+    text = json.dumps(fields, indent=2, ensure_ascii=False)
+    return "\n".join(f"  {line}" for line in text.splitlines())
 
 
 def _json_files(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -155,14 +163,15 @@ def _close(database: sqlite3.Connection | None) -> None:
             database.close()
 
 
-def _read(database: sqlite3.Connection | None, root: Path) -> dict[str, tuple[int, int, str]]:
+def _read(database: sqlite3.Connection | None, root: Path) -> dict[str, tuple[int, int, str, int, str]]:
+    """By file: inode, time of its change, name, number, row; in the order of the last two."""
     if database is None:
         return {}
     try:
         if database.execute("SELECT path FROM root").fetchone() != (str(root),):
             return {}
-        return {file: (inode, changed, row) for file, inode, changed, row in
-                database.execute("SELECT file, inode, changed, row FROM versions")}  # fmt: skip
+        found = database.execute(f"SELECT {_COLUMNS} FROM versions ORDER BY name, number")
+        return {values[0]: values[1:] for values in found}
     except sqlite3.Error:
         return {}
 

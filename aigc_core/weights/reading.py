@@ -115,9 +115,13 @@ class Uninitialised(TorchFunctionMode):
     }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in self._SKIPPED and args and type(args[0]) is torch.nn.Parameter:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        target = args[0] if args else kwargs.get("tensor")
+        if type(target) is torch.nn.Parameter and (
+            func in self._SKIPPED or getattr(func, "__module__", "") == "torch.nn.init"
+        ):
+            return target
+        return func(*args, **kwargs)
 
 
 def fit(tensor: Tensor, like: Tensor) -> Tensor:
