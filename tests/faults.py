@@ -30,7 +30,6 @@ from helpers import weights_bytes
 WRITES = ("write",)
 GROWS = ("write", "create", "mkdir", "link", "rename")
 """What a full disk refuses."""
-SYNCS = ("fsync",)
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ class Tap:
             return call()
         fault = self.fault
         if fault and (not fault.kinds or kind in fault.kinds):
-            if self._count == fault.at:
-                self._count += 1
+            self._count += 1
+            if self._count == fault.at + 1:
                 if fault.how in ("kill", "torn"):
                     if fault.how == "torn" and torn:
                         torn()
@@ -93,7 +92,6 @@ class Tap:
                     torn()
                 number = getattr(errno, fault.how)
                 raise OSError(number, os.strerror(number), places[0])
-            self._count += 1
         result = call()
         after = [self._content(places[0])] if kind == "write" else []
         self._log.write(json.dumps([kind, *places, *after]) + "\n")  # at once: the next call may be the last

@@ -19,7 +19,7 @@ from typing import Any
 
 import power
 import pytest
-from faults import GROWS, SYNCS, WRITES, Ended, Fault, Faults, faults, publish, seen
+from faults import GROWS, WRITES, Ended, Fault, Faults, faults, publish, seen
 from helpers import weights_bytes
 
 from aigc_core.errors import AigcError
@@ -52,8 +52,16 @@ COMMANDS = {
 }
 
 
+KINDS = {
+    "kill": "SIGKILL before a call",
+    "torn": "SIGKILL with half of a write done",
+    "ENOSPC": "no space at a call",
+    "EIO": "the disk fails at a call",
+}
+
+
 class Tally(collections.Counter[str]):
-    """Cases, by the test that tried them."""
+    """Cases by their kind."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +69,7 @@ def tally() -> Iterator[Tally]:
     counted = Tally()
     yield counted
     for what, number in counted.items():
-        print(f"\n{number:7,} {what}", end="")  # noqa: T201
+        print(f"\n{number:7,} x {what}", end="")  # noqa: T201
     print(f"\n{sum(counted.values()):7,} fault cases")  # noqa: T201
 
 
@@ -173,7 +181,7 @@ def broken_everywhere(
         what = f"{name}, {fault} at {calls[number]}, call {number} of {len(calls)}"
         yield ended, root, what
         check_aftermath(root, command, arguments, before, after, broken, what)
-        tally[f"{fault} of {name}"] += 1
+        tally[KINDS[fault]] += 1
 
 
 @pytest.mark.parametrize("every", EVERYWHERE)
@@ -189,7 +197,7 @@ def test_killed_at_every_call_the_store_is_as_before_or_as_after(
 
 @pytest.mark.parametrize("every", EVERYWHERE)
 @pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize(("fault", "kinds"), [("ENOSPC", GROWS), ("EIO", SYNCS), ("EIO", WRITES)])
+@pytest.mark.parametrize(("fault", "kinds"), [("ENOSPC", GROWS), ("EIO", ())])
 def test_what_the_disk_refuses_fails_the_command_and_leaves_nothing_half(
     name: str, fault: str, kinds: tuple[str, ...], every: int, bench: Bench, broken: Faults, tally: Tally
 ) -> None:
@@ -200,7 +208,7 @@ def test_what_the_disk_refuses_fails_the_command_and_leaves_nothing_half(
         else:  # what is not needed may fail
             assert "lock" in what or ended.value is not None, what
         left = [path.name for path in root.rglob("*.partial") if path.name != ".left.partial"]
-        assert left == [], what
+        assert left == [] or "unlink" in what, what
 
 
 @pytest.mark.parametrize("every", EVERYWHERE)
@@ -229,7 +237,7 @@ def test_after_a_power_cut_the_store_is_as_before_or_as_after(
                 assert found["aliases"] == after["aliases"], f"{what}: it had returned"
                 if action != "gc":
                     assert found["removed"] == after["removed"], f"{what}: it had returned"
-            tally[f"power cut of {name}"] += 1
+            tally["the power goes, and a disk that may be found then is read"] += 1
 
 
 def _disks(disk: power.Disk, every: int, tried: set[str]) -> Iterator[Any]:
@@ -254,8 +262,9 @@ def test_what_is_published_after_another_was_killed_survives_a_power_cut(
 ) -> None:
     """The second finds the blob of the first under its name, whole, but perhaps not yet on the disk."""
     command = COMMANDS["first publish"]
-    calls = len(before_and_after(command, bench, broken)[2])
-    for number in range(0, calls, every):
+    _, _, log = before_and_after(command, bench, broken)
+    named = {number + 1 for number, call in enumerate(log[:-1]) if call[0] in ("rename", "link")}
+    for number in sorted({*range(0, len(log), every), *named}):
         root, action, arguments = bench.prepared(command)
         disk = power.Disk(root.parent.parent)
         killed = broken.run(root, action, *arguments, fault=Fault(number, "kill"))
@@ -266,4 +275,4 @@ def test_what_is_published_after_another_was_killed_survives_a_power_cut(
             disk.happen(*call)
         for found in _disks(disk, 1, set()):
             assert found["live"] == after["live"], f"the first was killed at {number}"
-            tally["power cut of publish after a kill"] += 1
+            tally["the power goes after one publish was killed and the next returned"] += 1
