@@ -92,7 +92,11 @@ class Tap:
                     torn()
                 number = getattr(errno, fault.how)
                 raise OSError(number, os.strerror(number), places[0])
-        result = call()
+        try:
+            result = call()
+        except OSError:
+            self._log.write(json.dumps(["in vain", kind, *places]) + "\n")  # it was counted, too
+            raise
         after = [self._content(places[0])] if kind == "write" else []
         self._log.write(json.dumps([kind, *places, *after]) + "\n")  # at once: the next call may be the last
         return result

@@ -65,7 +65,7 @@ class Disk:
                 folder, name = self._place(places[0])
                 folder.take(name, None)
         else:
-            assert kind == "chmod", kind
+            assert kind in ("chmod", "in vain"), kind
 
     def after_power_cut(self, every: bool = False) -> Iterator[Node]:
         """The disks that may be found; with `every`, each combination of names, if they are few."""

@@ -173,7 +173,8 @@ def broken_everywhere(
     command = COMMANDS[name]
     before, after, log = before_and_after(command, bench, broken)
     # What is created above the store is counted too.
-    calls = [call[0] for call in log if not kinds or call[0] in kinds]
+    made = [call[1] if call[0] == "in vain" else call[0] for call in log]
+    calls = [kind for kind in made if not kinds or kind in kinds]
     assert calls or name == "alias taken away" or (kinds and name in ("gc", "restore"))
     for number in sorted({*range(0, len(calls), every), *range(max(0, len(calls) - 2), len(calls))}):
         root, action, arguments = bench.prepared(command)
