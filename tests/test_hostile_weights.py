@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -320,6 +321,38 @@ def check_told(result: Result, what: str) -> None:
     if result.code:
         assert result.code in (2, 3, 4, 5, 9), f"{what}: {result}"
         assert result.error.isprintable() or "\x1b" not in result.error, f"{what}: {result.err!r}"
+
+
+def test_a_hostile_folder_is_not_imported(aigc: Run, tmp_path: Path) -> None:
+    """Each has sums and digests that are right; what they say is not."""
+    publish("a", 1)
+    whole = tmp_path / "whole"
+    assert aigc("weights", "export", "a", whole).code == 0
+    value = json.loads((whole / "manifest.json").read_bytes())
+    weights, record = value["files"][WEIGHTS_FILE], value["record"]
+    changes: dict[str, dict[str, Any]] = {
+        "a file outside": {"files": {WEIGHTS_FILE: weights, "../x": weights}},
+        "an absolute file": {"files": {WEIGHTS_FILE: weights, "/etc/passwd": weights}},
+        "no weights": {"files": {"other": weights}},
+        "another record": {"record": {**record, "license": "mine"}},
+        "another model": {"model": "tiny/other"},
+        "another digest": {"tensors_digest": "sha256:" + "0" * 64},
+        "a size that lies": {"files": {WEIGHTS_FILE: {**weights, "size": -1}}},
+        "a digest that is a path": {"files": {WEIGHTS_FILE: {**weights, "digest": "sha256:../../x"}}},
+    }
+    for what, change in changes.items():
+        folder = tmp_path / what.replace(" ", "-")
+        shutil.copytree(whole, folder)
+        content = canonical({**value, **change}).encode()
+        (folder / "manifest.json").write_bytes(content)
+        sums = {WEIGHTS_FILE: weights["digest"], "manifest.json": manifest.digest_of(content), "../x": weights["digest"],
+                "/etc/passwd": weights["digest"], "other": weights["digest"]}  # fmt: skip
+        (folder / "SHA256SUMS").write_text("".join(f"{d[7:]}  {n}\n" for n, d in sums.items()))
+        refused = aigc("weights", "import", folder, "--name", "b")
+        assert refused.code == 5, f"{what}: {refused}"
+        assert refused.error
+    assert [str(v) for v in Store()] == ["a@1"]
+    assert aigc("weights", "import", whole, "--name", "b").code == 0
 
 
 # What a disk does

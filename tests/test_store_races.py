@@ -163,6 +163,35 @@ def test_when_the_holder_of_the_lock_is_killed_the_next_enters_at_once(how: str)
     assert [str(v) for v in store] == (["a@1", "b@1"] if how == "alone" else ["a@1"])
 
 
+def test_a_listing_that_was_killed_leaves_an_index_that_is_read_or_made_anew(aigc: Run) -> None:
+    code = (
+        HEAD
+        + """
+import signal, sqlite3
+from aigc_core.weights.index import listing
+listing(store)
+database = sqlite3.connect(store.layout.index, isolation_level=None)
+database.execute("PRAGMA cache_size = 1")
+database.execute("BEGIN IMMEDIATE")
+database.execute("UPDATE versions SET row = 'no JSON', name = 'x'")
+database.executemany("INSERT INTO versions VALUES (?, 1, 1, 'x', 1, ?)", [(f"x@{n}.json", "x" * 3000) for n in range(500)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    publish("a", 1), publish("a", 2)
+    listed = aigc("weights", "list", "--json").out
+    killed = python(code)
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert aigc("weights", "list", "--json").out == listed
+    publish("b", 1)
+    assert [row["weights"] for row in json.loads(aigc("weights", "list", "--json").out)] == [
+        "a@1",
+        "a@2",
+        "b@1",
+    ]
+
+
 def test_readers_need_no_lock_that_a_gc_holds_for_the_listing(aigc: Run) -> None:
     publish("a")
     holder = python(HOLDER, "alone")

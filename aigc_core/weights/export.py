@@ -13,6 +13,7 @@ from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
 from aigc_core.files import storage_errors, sync_folder
 from aigc_core.weights import blobs, manifest
 from aigc_core.weights.card import card, portrait
+from aigc_core.weights.header import read_header
 from aigc_core.weights.layout import WEIGHTS_FILE
 from aigc_core.weights.store import Store, Version
 
@@ -83,6 +84,8 @@ def import_folder(folder: Path, name: str, store: Store, alias: str | None = Non
             if not (folder / what).is_file():
                 raise DamagedFileError(f"{folder}: {what} is missing")
             store.add_blob(folder / what, file.digest)
+        if read_header(store.layout.blob(whole.weights.digest)).record != whole.record:
+            raise DamagedFileError(f"{folder}: {WEIGHTS_FILE} is not what {MANIFEST} says of it")
         version = store.commit(name, store.add_manifest(content))
         if alias is not None:
             store.tag(str(version), alias)

@@ -77,6 +77,8 @@ def parse(content: bytes, digest: str, where: object) -> Manifest:
         if not isinstance(record, dict) or not isinstance(golden, dict | None):
             raise TypeError("its record is no object")
         outline.check(record, where)
+        if any(value[key] != record[key] for key in ("model", "tensors_digest")):
+            raise ValueError("it says otherwise of the weights than their record")
         return Manifest(
             digest, _text(value["model"]), _digest(value["tensors_digest"]), files, golden, record
         )
