@@ -226,7 +226,7 @@ def faults(folder: Path) -> Iterator[Faults]:
 
 
 def serve(out: Path) -> None:
-    from aigc_core.weights import gc, index  # noqa: F401  # what is imported late is imported now
+    from aigc_core.weights import gc  # noqa: F401  # what is imported late is imported now
 
     for line in sys.stdin:
         child = os.fork()
@@ -283,13 +283,6 @@ def gc(store: Any) -> int:
     return collect(store).bytes_found
 
 
-def listed(store: Any) -> list[str]:
-    """What the index says."""
-    from aigc_core.weights.index import listing
-
-    return [str(version) for version in listing(store).rows]
-
-
 def seen(store: Any) -> dict[str, Any]:
     """All that a fresh process sees, every byte of it hashed."""
     from aigc_core.weights.blobs import digest_of
@@ -336,7 +329,6 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     "remove": lambda store, reference: str(store.remove(reference)),
     "restore": lambda store, reference: str(store.restore(reference)),
     "gc": gc,
-    "listed": listed,
     "seen": seen,
     "aftermath": aftermath,
 }

@@ -20,6 +20,7 @@ from helpers import Run, weights_bytes
 
 from aigc_core.errors import NotFoundError, StorageError
 from aigc_core.weights.layout import WEIGHTS_FILE
+from aigc_core.weights.locks import PATIENCE
 from aigc_core.weights.store import Store, Version
 
 NOBODY = 65534
@@ -54,11 +55,11 @@ def publish(name, value): return store.publish(name, {"weights.safetensors": wei
 """
 
 
-def test_the_same_bytes_from_eight_processes_are_one_blob() -> None:
+def test_the_same_bytes_from_three_processes_are_one_blob() -> None:
     start = time.time() + 1.0
     code = HEAD + "time.sleep(max(0, float(sys.argv[1]) - time.time()))\nprint(publish('same', 5))"
-    versions = sorted(ended(p).strip() for p in [python(code, start) for _ in range(8)])
-    assert versions == [f"same@{n}" for n in range(1, 9)]
+    versions = sorted(ended(p).strip() for p in [python(code, start) for _ in range(3)])
+    assert versions == [f"same@{n}" for n in range(1, 4)]
     assert len(list(Store().root.glob("blobs/*/*/*"))) == 1
     assert len(list(Store().root.glob("manifests/*/*/*"))) == 1
     assert seen(Store())["live"].keys() == set(versions)
@@ -84,7 +85,7 @@ LOADER = (
     + """
 from aigc_core.weights.blobs import digest_of
 end, loads = float(sys.argv[1]), 0
-while time.time() < end:
+while not loads or time.time() < end:
     with store.using():
         for version in store:
             if version.name == "shared":
@@ -100,7 +101,7 @@ COLLECTOR = (
     + """
 from aigc_core.weights.gc import collect
 end, collected = float(sys.argv[1]), 0
-while time.time() < end:
+while not collected or time.time() < end:
     found = collect(store)
     collected += len(found.blobs)
     time.sleep(0.01)
@@ -148,10 +149,8 @@ def test_when_the_holder_of_the_lock_is_killed_the_next_enters_at_once(how: str)
     holder = python(HOLDER, how)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    entry = (
-        "publish('b', 1)" if how == "alone" else "from aigc_core.weights.gc import collect; collect(store)"
-    )
-    waiting = python(HEAD + "print('ready', flush=True)\n" + entry + "\nprint(time.time())")
+    entry = "using(write=True)" if how == "alone" else "alone()"
+    waiting = python(f"{HEAD}print('ready', flush=True)\nwith store.{entry}:\n    print(time.time())")
     assert waiting.stdout is not None
     assert waiting.stdout.readline() == "ready\n"
     time.sleep(0.2)
@@ -160,7 +159,7 @@ def test_when_the_holder_of_the_lock_is_killed_the_next_enters_at_once(how: str)
     holder.send_signal(signal.SIGKILL)
     assert float(ended(waiting)) - killed < 1.0
     holder.communicate()
-    assert [str(v) for v in store] == (["a@1", "b@1"] if how == "alone" else ["a@1"])
+    assert [str(v) for v in store] == ["a@1"]
 
 
 def test_a_listing_that_was_killed_leaves_an_index_that_is_read_or_made_anew(aigc: Run) -> None:
@@ -199,7 +198,7 @@ def test_readers_need_no_lock_that_a_gc_holds_for_the_listing(aigc: Run) -> None
     assert holder.stdout.readline() == "held\n"
     begin = time.time()
     assert [row["weights"] for row in json.loads(aigc("weights", "list", "--json").out)] == ["a@1"]
-    assert time.time() - begin < 5
+    assert time.time() - begin < PATIENCE / 2
     holder.kill()
     holder.communicate()
 
@@ -261,25 +260,24 @@ LIMITED = (
     + """
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-try:
-    store.publish("a", {"weights.safetensors": weights_bytes(3, 5000)})
-except AigcError as error:
-    print(type(error).__name__, error)
-else:
-    print("published")
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+for limit in sys.argv[1:]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), most))
+    try:
+        print(store.publish("a", {"weights.safetensors": weights_bytes(3, 5000)}))
+    except AigcError as error:
+        print(type(error).__name__, error)
 """
 )
 
 
 def test_a_file_that_may_not_grow_is_refused_at_any_size() -> None:
     publish("a", 1)
-    before = seen(Store())
-    for limit in (0, 1, 100, 4096, 5000):
-        assert ended(python(LIMITED, limit)).startswith("StorageError cannot write"), limit
-        assert seen(Store()) == before
-    assert ended(python(LIMITED, 10**6)) == "published\n"
-    assert [v.number for v in Store().versions("a")] == [1, 2]
+    told = ended(python(LIMITED, 0, 1, 100, 4096, 5000, 10**6)).splitlines()
+    assert len(told) == 6
+    assert all(line.startswith("StorageError cannot write") for line in told[:5]), told
+    assert told[5] == "a@2", "what was refused has taken no number"
+    assert seen(Store())["live"].keys() == {"a@1", "a@2"}
 
 
 def test_a_store_may_be_a_link_to_another_disk(home: Path, tmp_path: Path, aigc: Run) -> None:
@@ -335,7 +333,7 @@ def test_a_store_that_can_only_be_read_is_read(open_home: Path) -> None:
     told = as_nobody(
         TRY, "[str(v) for v in store]", "len(store.find('a').read_bytes())", "publish('a', 2)", "store.tag('a', 'x')",
         "store.remove('a@1')", "gc.collect(store)",
-        "[str(v) for v in index.listing(store).rows]",
+        "[f'{name}@{n}' for name, n, _ in index.listing(store).rows]",
     ).splitlines()  # fmt: skip
     assert told[:2] == ["['a@1']", str(len(weights_bytes(1)))]
     for line in told[2:6]:
@@ -361,7 +359,7 @@ def test_a_file_that_may_not_be_read_is_named_and_hides_no_other(what: str, open
     path.chmod(0)
     told = as_nobody(
         TRY, "len(store.find('good').read_bytes())", "store.aliases()", "len(store.holders('sha256:'))",
-        "[str(v) for v in index.listing(store).rows]",
+        "[f'{name}@{n}' for name, n, _ in index.listing(store).rows]",
         "header.read_header(store.find('bad@1'))", "store.version('good@prod')",
         "gc.garbage(store)",
     ).splitlines()  # fmt: skip
