@@ -27,6 +27,8 @@ from aigc_core.weights.header import canonical, header_of, read_header, tensors_
 from aigc_core.weights.layout import NAME, WEIGHTS_FILE
 from aigc_core.weights.store import Store, Version
 
+REPEATABLE = settings(deadline=None, derandomize=True, database=None)
+
 
 def publish(name: str, value: int = 0) -> Version:
     return Store().publish(name, {WEIGHTS_FILE: weights_bytes(value)})
@@ -237,7 +239,7 @@ def test_weights_that_are_read_are_read_as_by_the_library(tmp_path: Path) -> Non
     assert 500 < read < 2500
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(REPEATABLE, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), unique=True, max_size=4),
     shapes=st.lists(st.lists(st.integers(0, 5), max_size=3), min_size=4, max_size=4),
@@ -267,7 +269,7 @@ def test_whatever_the_format_allows_is_read(
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(REPEATABLE, max_examples=200)
 @given(st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
