@@ -325,6 +325,14 @@ def check_told(result: Result, what: str) -> None:
         assert result.error.isprintable() or "\x1b" not in result.error, f"{what}: {result.err!r}"
 
 
+def test_a_record_may_lack_what_a_failed_training_lacks(aigc: Run, tmp_path: Path) -> None:
+    path = tmp_path / "last-good.safetensors"
+    path.write_bytes(weights_bytes(1, training={"steps": 3, "seed": 0, "options": {}, "stopped": "nan"}))
+    assert aigc("inspect", path).code == 0
+    assert aigc("weights", "import", path, "--name", "a").code == 0
+    assert aigc("weights", "show", "a").code == 0
+
+
 def test_a_hostile_folder_is_not_imported(aigc: Run, tmp_path: Path) -> None:
     """Each has sums and digests that are right; what they say is not."""
     publish("a", 1)

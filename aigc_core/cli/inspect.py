@@ -46,7 +46,7 @@ def _weights(found: dict[str, Any], verified: bool) -> None:
             "data": f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})",
             "config": pairs(found["config"]),
             "training": f"{training['steps']} steps, seed {training['seed']}, {pairs(training['options'])}",
-            "metrics": pairs({k: round(v, 4) for k, v in training["metrics"].items()}),
+            "metrics": pairs({k: round(v, 4) for k, v in training.get("metrics", {}).items()}),
             "license": found["license"],
             "digest": found["tensors_digest"] + checked,
         }

@@ -26,8 +26,8 @@ def card(manifest: Manifest) -> dict[str, str]:
             "data": f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})",
             "training": f"{training['steps']} steps, seed {training['seed']}, {pairs(training['options'])}",
             "environment": pairs(training.get("environment", {})),
-            "metrics": pairs({k: round(v, 4) for k, v in training["metrics"].items()}),
-            "parents": ", ".join(training["parents"]),
+            "metrics": pairs({k: round(v, 4) for k, v in training.get("metrics", {}).items()}),
+            "parents": ", ".join(training.get("parents", [])),
             "license": str(record["license"]),
             "digest": manifest.tensors_digest,
         }

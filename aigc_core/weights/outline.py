@@ -15,6 +15,8 @@ OUTLINE: Final[Mapping[str, Any]] = {
     "training": {"steps": int, "seed": int, "options": dict, "metrics": dict, "parents": list},
 }  # fmt: skip
 """Types by key; more keys are free to come."""
+OPTIONAL: Final = {"training.metrics", "training.parents"}
+"""What the weights before a failure lack."""
 
 
 def check(record: Mapping[str, Any], where: object) -> None:
@@ -26,6 +28,8 @@ def check(record: Mapping[str, Any], where: object) -> None:
 def _wrong(value: Any, outline: Mapping[str, Any], above: str) -> str:
     for key, wanted in outline.items():
         if key not in value:
+            if f"{above}{key}" in OPTIONAL:
+                continue
             return f"{above}{key} is missing"
         found = value[key]
         kind = wanted if isinstance(wanted, type) else dict
@@ -39,9 +43,9 @@ def _wrong(value: Any, outline: Mapping[str, Any], above: str) -> str:
 def _wrong_inside(record: Mapping[str, Any]) -> str:
     """What is wrong with the items of what has the right type."""
     training = record["training"]
-    if not all(isinstance(v, int | float) for v in training["metrics"].values()):
+    if not all(isinstance(v, int | float) for v in training.get("metrics", {}).values()):
         return "a metric is no number"
-    if not all(isinstance(parent, str) for parent in training["parents"]):
+    if not all(isinstance(parent, str) for parent in training.get("parents", [])):
         return "a parent is no text"
     if not all(type(n) is int for n in record["output"]["shape"]):
         return "output.shape holds no whole numbers"
