@@ -65,16 +65,24 @@ def temporary_in(folder: Path, name: str) -> Iterator[tuple[BinaryIO, str]]:
     """
     with storage_errors(folder / name):
         make_folder(folder)
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".partial", dir=folder)
+        handle, temporary = _locked_temporary(folder, name)
         try:
             with os.fdopen(handle, "wb") as file:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    fcntl.flock(handle, fcntl.LOCK_EX)
                 os.fchmod(handle, 0o666 & ~umask())
                 yield file, temporary
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def _locked_temporary(folder: Path, name: str) -> tuple[int, str]:
+    while True:
+        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".partial", dir=folder)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)  # before it was locked, another process took it for one that was left behind
 
 
 def make_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from faults import seen
 from helpers import Run, weights_bytes
 
 from aigc_core.errors import NotFoundError, StorageError
+from aigc_core.files import remove_unfinished, write_atomically
 from aigc_core.weights.layout import WEIGHTS_FILE
 from aigc_core.weights.locks import PATIENCE
 from aigc_core.weights.store import Store, Version
@@ -201,6 +203,28 @@ def test_readers_need_no_lock_that_a_gc_holds_for_the_listing(aigc: Run) -> None
     assert time.time() - begin < PATIENCE / 2
     holder.kill()
     holder.communicate()
+
+
+def test_a_temporary_file_that_is_cleared_away_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    make = tempfile.mkstemp
+
+    def mkstemp(*arguments: Any, **more: Any) -> tuple[int, str]:
+        handle, name = make(*arguments, **more)
+        made.append(name)
+        if len(made) < 3:
+            remove_unfinished(tmp_path)
+            assert not os.path.exists(name)
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    with write_atomically(tmp_path / "file") as file:
+        remove_unfinished(tmp_path)
+        file.write(b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert len(made) == 3
 
 
 # Disks

@@ -80,7 +80,7 @@ def _golden(version: Version, registry: Registry) -> str:
         if drawn_again(weights, golden, registry):
             return "ok"
         changed = differences(golden.get("environment", {}), environment(weights))
-    except (AigcError, KeyError, TypeError) as error:
+    except (AigcError, KeyError, TypeError, AttributeError) as error:
         return f"not drawn: {error}"
     why = (
         ", ".join(changed) or "in the same environment: the backend's code has changed, or the machine fails"
