@@ -90,6 +90,8 @@ def sample(
     block: int | None = None,
     threads: int = 1,
     device: str | None = None,
+    private: bool = False,
+    verify: bool = True,
     out: str | Path | None = None,
     shard_size: int | None = None,
     registry: Registry | None = None,
@@ -103,6 +105,8 @@ def sample(
     images: pictures for samplers that work on pictures; sample i is given picture i mod K.
     block: samples computed together. It decides a sample's last bits, so keep it to see the same ones.
     threads: that a block is computed with. It decides a sample's last bits, too.
+    private: the record holds the names of the pictures as salted hashes (`aigc_core.provenance.private`).
+    verify: False loads the weights without a check of their bytes, which the record says.
     out: write there instead (`x.png` a sheet, `x.txt`, `x.wav`; `x.npz`, `x.tar`, `dir/` a file a sample) and
     return None. What is cut off while it writes one of the last three goes on when it is called again.
     shard_size: samples in each of `x-000000.tar`, `x-000001.tar`, ...; by default all are in `x.tar`.
@@ -113,7 +117,7 @@ def sample(
     registry = registry or default()
     request_ = request(
         weights, count=count, start=start, seed=seed, sampler=sampler, options=options, images=images,
-        block=block, threads=threads, device=device, registry=registry,
+        block=block, threads=threads, device=device, private=private, verify=verify, registry=registry,
     )  # fmt: skip
     progress = progress or Progress(False)
     if out is not None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
+from aigc_core.errors import AigcError, DamagedFileError, NotFoundError, UsageError
 from aigc_core.modality import HOMES, modality
 
 
@@ -18,6 +18,8 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         text = _record_text(path)
         record = json.loads(text) if text else None
+    except AigcError:
+        raise
     except Exception as error:
         raise DamagedFileError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(record, dict):
