@@ -50,6 +50,8 @@ from aigc_core.registry import default
     show_default=True,
     help="Share the work; the samples stay the same.",
 )
+@click.option("--private", is_flag=True, help="Keep the names of given pictures out of the records.")
+@click.option("--unverified", is_flag=True, help="Do not check the weights' bytes; the records say so.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def sample(
     weights: str,
@@ -64,6 +66,8 @@ def sample(
     out: str | None,
     shard_size: int | None,
     processes: int,
+    private: bool,
+    unverified: bool,
     quiet: bool,
 ) -> None:
     """Draw samples from WEIGHTS: a name in the store, name@version, or a file.
@@ -97,7 +101,7 @@ def sample(
     with contextlib.redirect_stdout(sys.stderr):  # a backend's prints are not the command's output
         request_ = request(
             found, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
-            block=block, threads=threads, registry=registry,
+            block=block, threads=threads, private=private, verify=not unverified, registry=registry,
         )  # fmt: skip
         progress = Progress(False if quiet else None)
         new = save(request_, out, shard_size=shard_size, registry=registry, progress=progress)

@@ -57,7 +57,7 @@ def golden(weights: Weights, registry: Registry) -> tuple[dict[str, Any], dict[s
             "content": _digest(drawn),
             "environment": environment(weights),
         },
-        {f"samples{ending}{more}": content for more, content in encoded.items()},
+        {f"samples{ending}{more}": content for more, content in encoded.files.items()},
     )
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aigc_core.errors import AigcError, DamagedFileError, NotFoundError, UsageError
 from aigc_core.modality import HOMES, modality
+from aigc_core.provenance.content import PICTURE, SOUND, kind_of
+
+
+_MODALITIES: Final = {PICTURE: "image", SOUND: "audio"}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -23,7 +27,7 @@ def read_record(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise DamagedFileError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(record, dict):
-        raise UsageError(f"{path}: carries no record of aigc")
+        raise UsageError(f"{path}: carries no record of aigc; aigc trace looks for it by its content")
     return record
 
 
@@ -39,4 +43,6 @@ def _record_text(path: Path) -> str:
         with tarfile.open(path, "r:") as archive_:
             return archive_.pax_headers.get("comment", "")
     kinds = [kind for kind in map(modality, HOMES) if path.suffix in kind.endings]
+    if not kinds:  # another program's name for it
+        kinds = [modality(_MODALITIES[kind]) for kind in [kind_of(path)] if kind in _MODALITIES]
     return kinds[0].record_text(path) if kinds else ""

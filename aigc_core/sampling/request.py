@@ -70,11 +70,11 @@ class Request:
         return {
             "format": 2,
             "weights": {
-                "name": getattr(self.weights, "name", None),
-                "manifest": getattr(self.weights, "manifest", None),
+                "name": self.weights.name,
+                "manifest": self.weights.manifest,
                 **{key: weights[key] for key in ("model", "tensors_digest", "license", "core", "backend")},
             },
-            "verified": getattr(self.weights, "verified", True),
+            "verified": self.weights.verified,
             "backend": {"distribution": backend.distribution, "version": backend.version},
             "core": __version__,
             "code": {"core": code_digest("aigc_core"), "backend": code_digest(backend.package)},
@@ -122,7 +122,7 @@ def request(
         if device is None:
             device = f"cuda:{_gpu()}" if torch.cuda.is_available() else "cpu"
         found = weights if isinstance(weights, Found) else Store().resolve(str(weights))
-        weights = load(found, registry, device)
+        weights = load(found, registry, device, verify=verify)
     model = weights.model
     name, spec = model.sampler_spec(sampler)
     parsed = parse({"sampler": model.sampler_config(name)}, options or {}, f"sampler {name!r}")["sampler"]
