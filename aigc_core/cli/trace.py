@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from aigc_core.cli.common import fields, json_option, note, print_json
+from aigc_core.cli.common import fields, json_option, note, plural, print_json
 from aigc_core.cli.inspect import made_with, which
 from aigc_core.weights.card import pairs
 
@@ -26,6 +26,8 @@ def trace(file: str, as_json: bool) -> None:
     if found["intact"] is False:
         use = "the ledger knows its content" if found["found_by"] == "ledger" else "it was altered since"
         note(f"{file} is not what the record inside says; {use}")
+    if found["others"]:
+        note(f"{plural(found['others'], 'other sampling')} came to the same content; this is the latest")
     if as_json:
         print_json(found)
         return
@@ -34,14 +36,18 @@ def trace(file: str, as_json: bool) -> None:
         {
             "file": found["path"],
             "content": found["content"],
-            "found by": "the record inside" if found["found_by"] == "record" else "the ledger, by its content",
+            "found by": "the record inside"
+            if found["found_by"] == "record"
+            else "the ledger, by its content",
             "samples": which(sample),
             "sampler": f"{sample.get('sampler', 'unknown')} {pairs(sample.get('options', {}))}".rstrip(),
             "made with": made_with(sample),
             "weights": _weights(weights),
             "tensors": weights.get("tensors_digest"),
             "model": _model(found["model"]),
-            "data": f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})" if data else None,
+            "data": f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})"
+            if data
+            else None,
             "training": f"{training['steps']} steps, seed {training['seed']}" if training else None,
             "run": _run(found["run"]),
         }

@@ -69,9 +69,7 @@ class Audio(Modality):
         gap = round(SILENCE * rate) if isinstance(rate, int) else 0
         return max(1, SOUND_LIMIT // ((length + gap) * channels * 2))
 
-    def encode(
-        self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
-    ) -> Encoded:
+    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
         sound, rate = self._joined(samples, output)
         digest = sound_content(pcm(sound), rate, len(sound)).digest
         return Encoded({"": wav_bytes(sound, rate, {**record, "content": digest})}, digest)

@@ -78,9 +78,7 @@ class Modality(ABC):
         """How many samples one file with the first of `endings` can hold, so that it can be opened again."""
 
     @abstractmethod
-    def encode(
-        self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
-    ) -> Encoded:
+    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
         """A file of samples [N, ...] with the first of `endings`, its record completed by its content's digest.
         Raises UsageError if so many can't be put into one file."""
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from aigc_core.modality.base import MANY, RECORD_KEY, Encoded, Modality
-from aigc_core.provenance.content import PICTURE, Content, picture
+from aigc_core.provenance.content import PICTURE, Content
+from aigc_core.provenance.content import picture as picture_content
 from aigc_core.provenance.marks import XMP_KEYWORD, xmp
 
 if TYPE_CHECKING:
@@ -54,15 +55,13 @@ class Image(Modality):
         across = width if channels in (1, 3, 4) else width * channels
         return max(1, SHEET_LIMIT // ((height + 1) * (across + 1)))
 
-    def encode(
-        self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
-    ) -> Encoded:
+    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
         shown = sheet(samples)
-        digest = picture(shown).digest
+        digest = picture_content(shown).digest
         return Encoded({"": png_bytes(shown, {**record, "content": digest})}, digest)
 
     def content(self, samples: npt.NDArray[Any], output: Output) -> Content:
-        return picture(sheet(samples))
+        return picture_content(sheet(samples))
 
     def digests(self, samples: npt.NDArray[Any], output: Output) -> list[str]:
         pixels = rgba(side_by_side(samples))

@@ -60,9 +60,7 @@ class Text(Modality):
     def most(self, output: Output) -> int:
         return max(1, TEXT_LIMIT // (output.shape[0] + len(SEPARATOR)))
 
-    def encode(
-        self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
-    ) -> Encoded:
+    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
         """Plain text has no place for a record: it gets a file of its own, `x.txt.json`."""
         joined = self.content(samples, output)
         record_text = json.dumps({**record, "content": joined.digest}, indent=2, ensure_ascii=False) + "\n"

@@ -53,7 +53,8 @@ class Ledger:
         self.path: Final = path or home() / "ledger.sqlite"
 
     def find(self, content: str) -> list[dict[str, Any]]:
-        """The records of all files that were written with that content, in the order of their requests.
+        """The records of all files that were written with that content, those of the latest request
+        first, a hundred at most.
 
         Raises DamagedFileError, StorageError where the ledger can't be read.
         """
@@ -63,12 +64,14 @@ class Ledger:
             return []
         query = (
             "SELECT r.digest, r.record, s.start, s.count FROM samples s JOIN requests r ON r.id = s.request "
-            "WHERE s.content = ? ORDER BY r.id, s.start"
+            "WHERE s.content = ? ORDER BY r.id DESC, s.start LIMIT 100"
         )
         try:
             with contextlib.closing(self._connect("rw")) as db:
                 rows = db.execute(query, (_raw(content),)).fetchall()
-            return [self._record(*row, content) for row in rows]
+            return [
+                self._record(digest, request, start, count, content) for digest, request, start, count in rows
+            ]
         except sqlite3.DatabaseError as error:
             if _is_damage(error):
                 raise self._damaged(error) from None

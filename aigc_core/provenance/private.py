@@ -33,7 +33,9 @@ def is_that(hidden: str, text: str) -> bool:
         return False
     _, rounds, salt, key = hidden.split("$")
     try:
-        found = hashlib.pbkdf2_hmac("sha256", text.encode(), bytes.fromhex(salt), min(int(rounds), 10_000_000))
+        found = hashlib.pbkdf2_hmac(
+            "sha256", text.encode(), bytes.fromhex(salt), min(int(rounds), 10_000_000)
+        )
     except ValueError:
         return False
     return hmac.compare_digest(found.hex(), key)

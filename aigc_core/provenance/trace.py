@@ -28,6 +28,8 @@ class Origin(NamedTuple):
     """What the file decodes to now; None for an archive."""
     intact: bool | None
     """Whether that is what its own record says; None if it carries none, or the record does not say."""
+    others: int = 0
+    """How many other files of that content the ledger knows, where it was asked; 99 at most."""
 
 
 def origin(path: Path) -> Origin:
@@ -51,7 +53,7 @@ def origin(path: Path) -> Origin:
     if content is not None:
         try:
             if known := ledger.find(content):
-                return Origin(known[-1], "ledger", content, intact)
+                return Origin(known[0], "ledger", content, intact, len(known) - 1)
         except AigcError as error:
             trouble = f"; {error}"
     if own is not None:
@@ -80,6 +82,7 @@ def trace(file: str | Path) -> dict[str, Any]:
         "found_by": found.found_by,
         "content": found.content,
         "intact": found.intact,
+        "others": found.others,
         "sample": record,
         "weights": {
             **_part(record, "weights"),
@@ -88,7 +91,8 @@ def trace(file: str | Path) -> dict[str, Any]:
         },
         "model": _model(record),
         "data": {k: v for k, v in _part(made, "data").items() if k != "info"} or None,
-        "training": {k: v for k, v in training.items() if k in ("steps", "seed", "options", "parents")} or None,
+        "training": {k: v for k, v in training.items() if k in ("steps", "seed", "options", "parents")}
+        or None,
         "run": _run(training.get("run")),
     }
 

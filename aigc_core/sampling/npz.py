@@ -66,9 +66,7 @@ class Npz(Form):
                 types[name] = np.result_type(types.get(name, array.dtype), array.dtype)
         return [(name, shapes[name], types[name]) for name in shapes]
 
-    def _parts(
-        self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> Iterator[npt.NDArray[Any]]:
+    def _parts(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
         """One array of the file, a piece at a time."""
         for arrays in self._arrays():
             yield np.ascontiguousarray(arrays[name].astype(dtype))

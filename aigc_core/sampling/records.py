@@ -10,7 +10,6 @@ from aigc_core.errors import AigcError, DamagedFileError, NotFoundError, UsageEr
 from aigc_core.modality import HOMES, modality
 from aigc_core.provenance.content import PICTURE, SOUND, kind_of
 
-
 _MODALITIES: Final = {PICTURE: "image", SOUND: "audio"}
 
 

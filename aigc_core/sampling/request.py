@@ -146,7 +146,18 @@ def request(
     pictures = _read_images(images, weights.generator.output) if images else None
     given = tuple((path.name, content.read(path).digest) for path in map(Path, images))
     return Request(
-        weights, name, spec, parsed, count, start, seed, block or spec.block, pictures, given, threads, private
+        weights,
+        name,
+        spec,
+        parsed,
+        count,
+        start,
+        seed,
+        block or spec.block,
+        pictures,
+        given,
+        threads,
+        private,
     )
 
 

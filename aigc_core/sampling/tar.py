@@ -58,9 +58,7 @@ class Tar(Form):
                     encoded = self.encoded(index, samples[index - first : index - first + 1])
                     record = {**self.record_of(index), "content": encoded.content}
                     file.write(_member(f"{index:06d}{self.ending()}", encoded.files[""]))
-                    file.write(
-                        _member(f"{index:06d}.json", json.dumps(record, ensure_ascii=False).encode())
-                    )
+                    file.write(_member(f"{index:06d}.json", json.dumps(record, ensure_ascii=False).encode()))
 
     def kept(self) -> int:
         whole = [range(*self._bounds(number)) for number in self._archives if self._is_finished(number)]
