@@ -173,7 +173,7 @@ def test_the_default_file_is_named_after_the_weights(
     monkeypatch.chdir(tmp_path)
     assert aigc("sample", "tiny@1").out == "tiny-1.png\n"
     assert (tmp_path / "tiny-1.png").is_file()
-    assert aigc("sample", vae).out == "1.png\n"
+    assert aigc("sample", vae).out == f"{vae.name}.png\n"
 
 
 def test_there_is_no_writer_for_what_has_none_yet(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from aigc_core.cli.common import WeightsName, fields, json_option, print_json
+from aigc_core.provenance.credentials import INSTALL, TRUST, Credentials
 from aigc_core.provenance.private import is_hidden
 from aigc_core.weights.card import pairs
 
@@ -76,6 +77,7 @@ def _sample(found: dict[str, Any]) -> None:
             "code": pairs({name: _short(digest) for name, digest in found.get("code", {}).items()}),
             "license": weights.get("license"),
             "content": f"{content}{state[intact]}" if content else None,
+            "signed": _signed(found["credentials"]),
         }
     )
 
@@ -96,6 +98,19 @@ def made_with(record: dict[str, Any]) -> str | None:
         (record.get("device"), record.get("hardware", "")), ("threads", record.get("threads")),
     ]  # fmt: skip
     return ", ".join(f"{name} {value}".strip() for name, value in parts if name and value is not None) or None
+
+
+def _signed(found: Credentials | None) -> str | None:
+    if found is None:
+        return None
+    if found["state"] is None:
+        return f"with content credentials; to check them, {INSTALL}"
+    what = {
+        "trusted": "valid, and trusted",
+        "valid": f"valid; {TRUST} names no authority that vouches for the certificate",
+    }
+    told = what.get(found["state"], f"INVALID ({', '.join(found['problems']) or 'no reason given'})")
+    return f"by {found['by'] or 'nobody who is named'}: {told}"
 
 
 def _given(picture: Any) -> str:

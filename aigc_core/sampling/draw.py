@@ -93,6 +93,7 @@ def sample(
     private: bool = False,
     verify: bool = True,
     out: str | Path | None = None,
+    sign: tuple[str | Path, str | Path] | None = None,
     shard_size: int | None = None,
     registry: Registry | None = None,
     progress: Progress | None = None,
@@ -109,6 +110,7 @@ def sample(
     verify: False loads the weights without a check of their bytes, which the record says.
     out: write there instead (`x.png` a sheet, `x.txt`, `x.wav`; `x.npz`, `x.tar`, `dir/` a file a sample) and
     return None. What is cut off while it writes one of the last three goes on when it is called again.
+    sign: PEM files of a certificate and its key, to sign the pictures or sounds that are written (C2PA).
     shard_size: samples in each of `x-000000.tar`, `x-000001.tar`, ...; by default all are in `x.tar`.
 
     Raises the errors of `aigc_core.errors`: NotFoundError, UsageError, DamagedFileError, BackendError,
@@ -121,9 +123,16 @@ def sample(
     )  # fmt: skip
     progress = progress or Progress(False)
     if out is not None:
-        from aigc_core.sampling.job import save
+        from aigc_core.sampling.job import save, signer
 
-        save(request_, out, shard_size=shard_size, registry=registry, progress=progress)
+        save(
+            request_,
+            out,
+            shard_size=shard_size,
+            sign=signer(out, request_, sign),
+            registry=registry,
+            progress=progress,
+        )
         return None
     record = request_.record()
     registry.emit(Event("sample.start", record))

@@ -68,7 +68,8 @@ class Form(ABC):
         record = self.record_of(index)
         encoded = self.kind.encode(sample, self.output, record)
         if self.sign is not None:
-            encoded.files[""] = self.sign(encoded.files[""], self.ending(), record)
+            signed = {**record, "content": encoded.content}
+            encoded.files[""] = self.sign(encoded.files[""], self.ending(), signed)
         self.enter(encoded.content, index, 1)
         return encoded
 

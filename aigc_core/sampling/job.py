@@ -67,6 +67,19 @@ def save(
             return _fill(request, form, bar, registry, entries)
 
 
+def signer(out: str | Path, request: Request, files: tuple[str | Path, str | Path] | None) -> Sign | None:
+    """What signs the files of a request with a certificate and its key.
+
+    Raises UsageError, before anything is computed, where they can't be signed; NotFoundError, BackendError.
+    """
+    if files is None:
+        return None
+    from aigc_core.provenance.credentials import Signer, check_signable
+
+    check_signable(out, request.weights.generator.output.modality)
+    return Signer(*files)
+
+
 def _remark(text: str) -> None:
     """One line on stderr; of several processes the first one speaks."""
     if rank() == 0:

@@ -125,7 +125,7 @@ def write_one(
     check_count(out, output, len(samples))
     files, content = modality(output.modality).encode(samples, output, record)
     if sign is not None:
-        files[""] = sign(files[""], Path(out).suffix, record)
+        files[""] = sign(files[""], Path(out).suffix, {**record, "content": content})
     with ExitStack() as stack:  # a record beside its file: both are written before either gets its name
         for more, data in files.items():
             stack.enter_context(write_atomically(Path(f"{out}{more}"))).write(data)
