@@ -466,3 +466,36 @@ def test_what_a_replay_needs_is_asked_for(tiny: str, tmp_path: Path, aigc: Run) 
     broken = aigc("replay", tmp_path / "bare.png", "--weights", kept)
     assert (broken.code, "its record is incomplete: 'sampler' is missing" in broken.error) == (5, True)
     assert Ledger().path.is_file()
+
+
+# Records that nobody wrote
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("weights", []), ("options", "x"), ("images", {}), ("start", "0"), ("count", 1.5), ("seed", None), ("code", 3),
+     ("content", "sha256:zz"), ("content", 7), ("backend", None)],
+)  # fmt: skip
+def test_a_record_that_cannot_be_meant_is_a_damaged_file(
+    name: str, value: object, tiny: str, tmp_path: Path, aigc: Run
+) -> None:
+    sample(tiny, count=1, out=tmp_path / "f/")
+    path = rewrite(tmp_path / "f/000000.png", lambda record: record.update({name: value}))
+    for command in ("inspect", "sample"):
+        arguments = [path] if command == "inspect" else [tiny, "-n", 2, "--out", path.parent]
+        result = aigc(command, *arguments)
+        assert (result.code, f"its record is damaged: {name} is not" in result.error) == (5, True)
+    assert aigc("trace", path).out.count("the ledger, by its content") == 1
+    assert aigc("replay", path).out.startswith("exact")
+
+
+def test_a_sheet_that_a_training_drew_is_inspected_and_traced(tmp_path: Path, aigc: Run) -> None:
+    done = train("vae/mlp", "digits", steps=2, options={"hidden": (8,)}, sheet_every=1)
+    (sheet, *_) = sorted((done.run / "sheets").glob("*.png"))
+    assert aigc_core.inspect(sheet)["intact"] is True
+    assert "vae/mlp" in aigc("inspect", sheet).out
+    traced = aigc("trace", sheet)
+    assert "a training drew it on the way" in traced.out
+    assert "vae/mlp" in traced.out
+    replayed = aigc("replay", sheet)
+    assert (replayed.code, "its record is incomplete: 'weights' is missing" in replayed.error) == (5, True)

@@ -56,6 +56,8 @@ def trace(file: str, as_json: bool) -> None:
 
 def _weights(weights: dict[str, Any]) -> str:
     name, stored = weights.get("name"), weights["stored"]
+    if not weights.get("tensors_digest"):
+        return "none that were kept: a training drew it on the way"
     if stored is None:
         return f"{name or 'a file without a name'}, not in this store: aigc weights pull or import brings them back"
     return stored if name in (None, stored) else f"{stored}, which was {name}"
@@ -63,6 +65,8 @@ def _weights(weights: dict[str, Any]) -> str:
 
 def _model(model: dict[str, Any]) -> str:
     backend, installed = model["backend"], model["installed"]
+    if not backend:
+        return str(model["id"])
     made = f"{model['id']} of {backend.get('distribution')} {backend.get('version')}"
     if installed is None:
         return f"{made}, which is not installed"

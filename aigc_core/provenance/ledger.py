@@ -113,7 +113,6 @@ class Ledger:
         request = canonical({key: value for key, value in record.items() if key not in _OWN})
         digest = hashlib.sha256(request.encode()).digest()
         with contextlib.closing(self._connect("rwc")) as db:
-            db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA cache_size = -65536")
             self._prepare(db)
             db.execute("BEGIN IMMEDIATE")

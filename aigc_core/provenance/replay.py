@@ -19,7 +19,7 @@ from aigc_core.provenance.trace import stored
 from aigc_core.registry import Registry, default
 from aigc_core.sampling.draw import draw
 from aigc_core.sampling.request import Request, request
-from aigc_core.sampling.writers import check_target, write
+from aigc_core.sampling.writers import check_count, check_target, write
 from aigc_core.weights.store import Found, Store
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def replay(
     request_ = _request(there, weights, images, registry)
     output = request_.weights.generator.output
     indices = there.indices
+    check_count(path, output, request_.count)
     found: list[Difference] = []
     if out is not None:
         _check_out(Path(out), path)

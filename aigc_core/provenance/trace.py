@@ -121,7 +121,8 @@ def _manifest(version: Version | None) -> Manifest | None:
 
 def _model(record: Mapping[str, Any]) -> dict[str, Any]:
     """The model, its backend then and now."""
-    model, backend = str(_part(record, "weights").get("model", "")), _part(record, "backend")
+    model, backend = _part(record, "weights").get("model"), _part(record, "backend")
+    model = str(model or record.get("model", ""))  # the latter in a sheet that a training drew
     here = default().backends.get(model.partition("/")[0])
     code = _part(record, "code").get("backend")
     return {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +12,11 @@ from aigc_core.errors import AigcError, DamagedFileError, NotFoundError, UsageEr
 from aigc_core.modality import HOMES, modality
 from aigc_core.provenance.content import PICTURE, SOUND, kind_of
 
+_FIELDS: Final[Mapping[str, type]] = {
+    "weights": dict, "backend": dict, "code": dict, "options": dict, "images": list, "filters": list,
+    "start": int, "count": int, "seed": int, "block": int, "threads": int,
+}  # fmt: skip
+_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _MODALITIES: Final = {PICTURE: "image", SOUND: "audio"}
 
 
@@ -25,9 +32,21 @@ def read_record(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:
         raise DamagedFileError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if isinstance(record, dict) and (wrong := _wrong(record)):
+        raise DamagedFileError(f"{path}: its record is damaged: {wrong} is not what it must be")
     if not isinstance(record, dict):
         raise UsageError(f"{path}: carries no record of aigc; aigc trace looks for it by its content")
     return record
+
+
+def _wrong(record: dict[str, Any]) -> str:
+    """The name of a field that can't have been written so; empty if there is none. Any may be missing: the sheets
+    of a training have few."""
+    for name, kind in _FIELDS.items():
+        if name in record and type(record[name]) is not kind:
+            return name
+    content = record.get("content")
+    return "" if content is None or _DIGEST.fullmatch(str(content)) else "content"
 
 
 def _record_text(path: Path) -> str:
