@@ -131,7 +131,12 @@ def zeroed(path: Path) -> None:
         file.write(bytes(path.stat().st_size - 4096))
 
 
-@pytest.mark.parametrize("damage", [garbage, truncated, zeroed])
+def renamed(path: Path) -> None:
+    """What SQLite says of it is no UTF-8."""
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE samples", b"CREATE TAB\xdcE samples"))
+
+
+@pytest.mark.parametrize("damage", [garbage, truncated, zeroed, renamed])
 def test_a_damaged_ledger_is_said_and_moved_aside_and_a_new_one_begun(damage: object, ledger: Ledger) -> None:
     fill(ledger, 0, 2000)
     assert callable(damage)

@@ -436,6 +436,9 @@ def test_the_samples_of_a_folder_and_an_archive_are_compared_one_by_one(
     done = aigc_core.replay(tmp_path / "x.npz")
     assert (done.differing, done.largest) == (1, 2.0)
     assert aigc("replay", tmp_path / "x.npz").code == 9
+    np.savez_compressed(tmp_path / "x.npz", images=images[:4], record=record)
+    with pytest.raises(DamagedFileError, match="its images are not the 5 samples of its record"):
+        aigc_core.replay(tmp_path / "x.npz")
 
 
 def test_what_a_replay_needs_is_asked_for(tiny: str, tmp_path: Path, aigc: Run) -> None:
@@ -474,7 +477,7 @@ def test_what_a_replay_needs_is_asked_for(tiny: str, tmp_path: Path, aigc: Run) 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("weights", []), ("options", "x"), ("images", {}), ("start", "0"), ("count", 1.5), ("seed", None), ("code", 3),
-     ("content", "sha256:zz"), ("content", 7), ("backend", None)],
+     ("content", "sha256:zz"), ("content", 7), ("backend", None), ("sampler", []), ("device", 1)],
 )  # fmt: skip
 def test_a_record_that_cannot_be_meant_is_a_damaged_file(
     name: str, value: object, tiny: str, tmp_path: Path, aigc: Run

@@ -15,7 +15,9 @@ from aigc_core.errors import MismatchError
 @click.command()
 @click.argument("file", type=click.Path())
 @click.option("--weights", type=WeightsName(), help="The weights, where the store does not hold them.")
-@click.option("--image", "images", multiple=True, help="A picture that the sampler was given; many times.")
+@click.option(
+    "--image", "images", multiple=True, help="A picture that the sampler was given; may be given many times."
+)
 @click.option("--out", help="Keep what is made again; as for aigc sample.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @json_option

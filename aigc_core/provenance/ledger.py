@@ -42,8 +42,8 @@ CREATE TABLE IF NOT EXISTS samples (
 """
 _OWN: Final = ("start", "count", "content")
 """The fields of a record that are not the request's."""
-_DAMAGED: Final = (11, 26)
-"""SQLITE_CORRUPT, SQLITE_NOTADB"""
+_DAMAGED: Final = (1, 11, 26)
+"""SQLITE_ERROR: our own queries fail only where the tables are not ours; SQLITE_CORRUPT, SQLITE_NOTADB."""
 
 
 class Ledger:
@@ -72,7 +72,7 @@ class Ledger:
             return [
                 self._record(digest, request, start, count, content) for digest, request, start, count in rows
             ]
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
             if _is_damage(error):
                 raise self._damaged(error) from None
             raise StorageError(f"cannot read {self.path}: {error}; try again") from None
@@ -89,7 +89,7 @@ class Ledger:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._write(record, rows)
                 return None
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, ValueError, TypeError) as error:
                 if not _is_damage(error):
                     raise
             return self._write_anew(record, rows)
@@ -146,7 +146,7 @@ class Ledger:
                 try:
                     self._write(record, rows)
                     return None
-                except sqlite3.DatabaseError as error:
+                except (sqlite3.DatabaseError, ValueError, TypeError) as error:
                     if not _is_damage(error):
                         raise
                 aside = self._aside()
@@ -218,5 +218,8 @@ def _raw(content: str) -> bytes:
     return bytes.fromhex(content.removeprefix("sha256:"))
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_damage(error: Exception) -> bool:
+    """Also where SQLite's own words for it can't be decoded, or an entry is of another type than was entered."""
+    if isinstance(error, ValueError | TypeError):
+        return True
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED

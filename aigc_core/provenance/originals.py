@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from aigc_core.errors import AigcError, NotFoundError, UsageError
+from aigc_core.errors import AigcError, DamagedFileError, NotFoundError, UsageError
 from aigc_core.modality import HOMES, modality
 from aigc_core.provenance.compare import Difference, compare, compare_texts, compare_values
 from aigc_core.provenance.content import PICTURE, SOUND, TEXT, Content, decode, read, unreadable
@@ -83,7 +83,7 @@ class Npz(Originals):
             return {name: archive[name] for name in archive.files}
 
     def differences(self, first: int, samples: npt.NDArray[Any], output: Output) -> Iterator[Difference]:
-        kind = KINDS[output.modality]
+        kind, count = KINDS[output.modality], self.record["count"]
         for name, again in modality(output.modality).arrays(samples, output).items():
             there = self._arrays.get(name)
             if there is None:
@@ -93,12 +93,10 @@ class Npz(Originals):
                 if there.tolist() != again.tolist():
                     yield Difference(name, f"{there.tolist()} there, {again.tolist()} here")
                 continue
+            if there.shape[:1] != (count,):
+                raise DamagedFileError(f"{self.path}: its {name} are not the {count} samples of its record")
             for index, row in enumerate(again, first):
-                at = index - self.record["start"]
-                what = f"sample {index}"
-                if at >= len(there):
-                    yield Difference(what, "it is missing")
-                    continue
+                at, what = index - self.record["start"], f"sample {index}"
                 found = (
                     compare_texts(what, str(there[at]), str(row))
                     if kind == TEXT

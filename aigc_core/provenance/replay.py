@@ -164,6 +164,10 @@ def _images(there: Originals, images: Sequence[str | Path]) -> list[Path]:
     given = {content.read(path).digest: path for path in map(Path, images)}
     found = []
     for picture in wanted:
+        if not isinstance(picture, dict):
+            raise UsageError(
+                f"{there.path} was made from pictures that its record names without a digest; it can't be replayed"
+            )
         if picture["content"] not in given:
             raise NotFoundError(
                 f"{there.path} was made from a picture {picture['name']!r} ({picture['content']}), which is none of the "

@@ -15,6 +15,7 @@ from aigc_core.provenance.content import PICTURE, SOUND, kind_of
 _FIELDS: Final[Mapping[str, type]] = {
     "weights": dict, "backend": dict, "code": dict, "options": dict, "images": list, "filters": list,
     "start": int, "count": int, "seed": int, "block": int, "threads": int,
+    "sampler": str, "device": str, "core": str,
 }  # fmt: skip
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _MODALITIES: Final = {PICTURE: "image", SOUND: "audio"}

@@ -198,7 +198,9 @@ def stops(bench: Bench, model_id: str, sampler: str) -> None:
         weights = Weights(generator, timed, record, bench.folder, torch.device("cpu"))
         ending = next(iter(modality(generator.output.modality).endings))
         with bench.isolated():  # the ledger of the user is not to know of this
-            sample(weights, count=2, block=2, sampler=sampler, out=out / f"x{ending}", registry=bench.registry)
+            sample(
+                weights, count=2, block=2, sampler=sampler, out=out / f"x{ending}", registry=bench.registry
+            )
 
     whole = _Countdown()
     draw(whole)
