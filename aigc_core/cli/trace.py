@@ -59,7 +59,7 @@ def _weights(weights: dict[str, Any]) -> str:
     if not weights.get("tensors_digest"):
         return "none that were kept: a training drew it on the way"
     if stored is None:
-        return f"{name or 'a file without a name'}, not in this store: aigc weights pull or import brings them back"
+        return f"{name or 'a file without a name'}, not in this store: aigc weights restore, pull or import brings them back"
     return stored if name in (None, stored) else f"{stored}, which was {name}"
 
 
