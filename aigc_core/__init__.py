@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from aigc_core.backends import CheckContext, Registrar
     from aigc_core.events import Event
     from aigc_core.hookspecs import hookimpl
+    from aigc_core.provenance.replay import replay
+    from aigc_core.provenance.trace import trace
     from aigc_core.sampling.draw import sample
     from aigc_core.specs import (
         CommandSpec,
@@ -38,7 +40,9 @@ _HOMES = {
     "list_models": "api",
     "list_weights": "api",
     "load": "api",
+    "replay": "provenance.replay",
     "sample": "sampling.draw",
+    "trace": "provenance.trace",
     "train": "training.job",
     "CommandSpec": "specs",
     "DataInfo": "specs",
@@ -69,7 +73,9 @@ __all__ = [
     "list_models",
     "list_weights",
     "load",
+    "replay",
     "sample",
+    "trace",
     "train",
 ]
 

@@ -44,14 +44,21 @@ def load(weights: str | Path, device: str = "cpu") -> Weights:
 def inspect(target: str | Path, *, verify: bool = False) -> dict[str, Any]:
     """What a weights file, stored weights, or a file of samples says of itself, as plain JSON.
 
-    Only the header is read; `verify` reads the tensors too and checks their digest.
+    Only the header is read; `verify` reads the tensors too and checks their digest. `intact` says of samples whether
+    they still are what their record says; None for an archive, whose samples have records of their own.
+    `credentials`: who signed the file, and whether the signature holds; None where nobody did.
     Raises NotFoundError, DamagedFileError, UsageError for a file without a record.
     """
     path = Path(target)
     if path.suffix in SAMPLE_ENDINGS:
+        from aigc_core.provenance.content import digest_of
+        from aigc_core.provenance.credentials import TYPES, credentials
         from aigc_core.sampling.records import read_record
 
-        return {"kind": "sample", "path": str(path), **read_record(path)}
+        record = read_record(path)
+        intact = digest_of(path) == record["content"] if record.get("content") else None
+        signed = credentials(path) if path.suffix in TYPES else None
+        return {"kind": "sample", "path": str(path), **record, "intact": intact, "credentials": signed}
     header = read_header(Store().find(str(target)))
     if header.record:
         outline.check(header.record, header.path)

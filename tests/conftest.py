@@ -26,7 +26,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AIGC_HOME", str(folder))
     for name in (
         "AIGC_DEBUG", "AIGC_DATA", "AIGC_DATA_MEMORY", "UV_RUN_RECURSION_DEPTH", "AIGC_PLUGINS",
-        "AIGC_DISABLE_PLUGINS", "AIGC_STRICT_PLUGINS", "AIGC_IMPORT_LIMIT",
+        "AIGC_DISABLE_PLUGINS", "AIGC_STRICT_PLUGINS", "AIGC_IMPORT_LIMIT", "AIGC_C2PA_CERT", "AIGC_C2PA_KEY",
+        "AIGC_C2PA_TRUST",
     ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

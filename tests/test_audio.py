@@ -263,6 +263,14 @@ def test_from_clips_to_clips(
     with wave.open("f/000039.wav") as file:
         pcm = np.frombuffer(file.readframes(4094), "<i2")
     assert np.array_equal(pcm, np.round(drawn.array[39, 0] * 32767))
+    assert aigc("sample", "digits", "-n", 2, "--out", "x.npz").code == 0
+    for name in ("digits.wav", "f/000039.wav", "f", "x.npz"):
+        assert aigc("replay", name).out.startswith("exact")
+    content = bytearray(Path("digits.wav").read_bytes())
+    content[44] ^= 4  # of the first value
+    Path("digits.wav").write_bytes(content)
+    drift = aigc("replay", "digits.wav")
+    assert (drift.code, "largest difference 4 PCM steps of 65535, in 1 of" in drift.out) == (9, True)
     for name in ("x.png", "x.txt"):
         assert (
             f"--out {name}: the samples are sounds; end it in .wav ("

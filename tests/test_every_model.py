@@ -19,6 +19,7 @@ import torch
 from helpers import write_pictures
 
 from aigc_core import registry as registry_module
+from aigc_core.provenance.replay import replay
 from aigc_core.registry import Model
 from aigc_core.sampling.draw import request, sample
 from aigc_core.testing import Case, cases
@@ -115,3 +116,15 @@ def test_sampling_leaves_global_state_alone_and_names_its_block(
         == registry_module.default().models[model_id].samplers[sampler].block
     )
     assert drawn.record["weights"]["model"] == model_id
+
+
+@pytest.mark.parametrize(("model_id", "sampler"), SAMPLERS)
+def test_what_is_replayed_is_exact(
+    model_id: str, sampler: str, trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    weights, images = trained(model_id), pictures_for(model_id, sampler, tmp_path)
+    for out in ("f/", "x.png"):
+        sample(weights, count=3, start=62, seed=5, sampler=sampler, images=images, out=tmp_path / out)
+    for file in (tmp_path / "f", tmp_path / "f/000063.png", tmp_path / "x.png"):
+        done = replay(file, weights=weights, images=images)
+        assert (done.exact, done.environment) == (True, ()), done

@@ -251,7 +251,7 @@ def test_a_tar_holds_files_and_records_in_their_order(gan: Path, tmp_path: Path)
     record = json.loads(files["000105.json"])
     assert (record["start"], record["count"], record["seed"]) == (105, 1, 0)
     beside = aigc_core.inspect(tmp_path / "x" / "000105.png")
-    assert {**record, "kind": "sample", "path": beside["path"]} == beside
+    assert {**record, "kind": "sample", "path": beside["path"], "intact": True, "credentials": None} == beside
     found = aigc_core.inspect(tmp_path / "x.tar")
     assert (found["kind"], found["start"], found["count"]) == ("sample", 99, 70)
 

@@ -164,6 +164,11 @@ def test_from_a_text_to_texts(
     assert aigc("sample", "bard", "-n", 1, "--start", 2, "--out", "f/").code == 0
     assert (tmp_path / "f" / "000002.txt").read_text(encoding="utf-8") == one[2]
     assert "2 of seed 0" in aigc("inspect", tmp_path / "f" / "000002.txt").out
+    for name in ("bard.txt", "f/000002.txt", "f"):
+        assert aigc("replay", name).out.startswith("exact")
+    (tmp_path / "f/000002.txt").write_text(f"{one[2][:5]}%{one[2][6:]}", encoding="utf-8")
+    drift = aigc("replay", "f")
+    assert (drift.code, f"000002.txt: character 6 is '%' there, {one[2][5]!r} here" in drift.out) == (9, True)
     few = aigc_core.sample("bard", count=3, options={"top_k": 1})
     assert few is not None
     assert len(set(few.array.tolist())) == 1, "the likeliest byte each time is one text"

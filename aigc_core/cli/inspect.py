@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from aigc_core.cli.common import WeightsName, fields, json_option, print_json
+from aigc_core.provenance.credentials import INSTALL, TRUST, Credentials
+from aigc_core.provenance.private import is_hidden
 from aigc_core.weights.card import pairs
 
 
@@ -17,7 +19,8 @@ from aigc_core.weights.card import pairs
 def inspect(target: str, verify: bool, as_json: bool) -> None:
     """Show what a weights file, stored weights, or a file of samples (.png, .txt, .wav, .npz, .tar) says of itself.
 
-    Reads only the header of a weights file, unless --verify is given; imports no torch.
+    Reads only the header of a weights file, unless --verify is given. Of samples it says, too, whether they still are
+    what the record says. Imports no torch.
     """
     from aigc_core.api import inspect as read
 
@@ -54,19 +57,70 @@ def _weights(found: dict[str, Any], verified: bool) -> None:
 
 
 def _sample(found: dict[str, Any]) -> None:
-    weights = found["weights"]
-    last = found["start"] + found["count"] - 1
-    which = f"{found['start']} .. {last}" if found["count"] > 1 else str(found["start"])
+    weights, intact = found.get("weights", {}), found["intact"]
+    state = {True: "", False: " (ALTERED since: the file decodes to something else)", None: " (not checked)"}
+    unchecked = "" if found.get("verified", True) else " (their bytes were not checked)"
+    content = found.get("content")
     fields(
         {
             "file": found["path"],
-            "samples": f"{which} of seed {found['seed']}, in blocks of {found['block']}",
-            "model": weights["model"],
-            "weights": weights["tensors_digest"],
-            "sampler": f"{found['sampler']} {pairs(found['options'])}".rstrip(),
-            "pictures": ", ".join(found["images"]),
-            "made with": f"aigc-core {found['core']}, {found['backend']['distribution']} "
-            f"{found['backend']['version']}, torch {found['torch']}, {found['device']}",
-            "license": weights["license"],
+            "samples": which(found),
+            "model": weights.get("model", found.get("model")),
+            "weights": f"{weights.get('name') or 'a file'}{unchecked}" if weights else None,
+            "manifest": weights.get("manifest"),
+            "tensors": weights.get("tensors_digest"),
+            "sampler": f"{found.get('sampler')} {pairs(found.get('options', {}))}".rstrip(),
+            "pictures": ", ".join(_given(picture) for picture in found.get("images", [])),
+            "prompt": found.get("prompt"),
+            "filters": ", ".join(map(str, found.get("filters", []))),
+            "made with": made_with(found),
+            "code": pairs({name: _short(digest) for name, digest in found.get("code", {}).items()}),
+            "license": weights.get("license"),
+            "content": f"{content}{state[intact]}" if content else None,
+            "signed": _signed(found["credentials"]),
         }
     )
+
+
+def which(record: dict[str, Any]) -> str:
+    """Which samples a record is of."""
+    start, count = int(record.get("start", 0)), int(record.get("count", 1))
+    block = f", in blocks of {record['block']}" if "block" in record else ""
+    return f"{f'{start} .. {start + count - 1}' if count > 1 else start} of seed {record.get('seed')}{block}"
+
+
+def made_with(record: dict[str, Any]) -> str | None:
+    """The versions and the machine of a record, as far as it names them."""
+    backend = record.get("backend", {})
+    parts = [
+        ("aigc-core", record.get("core")), (backend.get("distribution"), backend.get("version")),
+        ("torch", record.get("torch")), ("numpy", record.get("numpy")), ("python", record.get("python")),
+        (record.get("device"), record.get("hardware", "")), ("threads", record.get("threads")),
+    ]  # fmt: skip
+    return ", ".join(f"{name} {value}".strip() for name, value in parts if name and value is not None) or None
+
+
+def _signed(found: Credentials | None) -> str | None:
+    if found is None:
+        return None
+    if found["state"] is None:
+        return f"with content credentials; to check them, {INSTALL}"
+    what = {
+        "trusted": "valid, and trusted",
+        "valid": f"valid; {TRUST} names no authority that vouches for the certificate",
+    }
+    told = what.get(found["state"], f"INVALID ({', '.join(found['problems']) or 'no reason given'})")
+    return f"by {found['by'] or 'nobody who is named'}: {told}"
+
+
+def _given(picture: Any) -> str:
+    """A picture that the sampler worked on; of a record of format 1, its name alone."""
+    if not isinstance(picture, dict):
+        return str(picture)
+    name = str(picture.get("name"))
+    shown = "a private one" if is_hidden(name) else name
+    return f"{shown} ({_short(picture.get('content'))})"
+
+
+def _short(digest: Any) -> str:
+    return str(digest)[: len("sha256:") + 12] if digest else "unknown"

@@ -16,6 +16,8 @@ COMMANDS = {
     "sample": ("aigc_core.cli.sample:sample", "Draw samples from weights."),
     "weights": ("aigc_core.cli.weights:weights", "List the weights that were kept."),
     "inspect": ("aigc_core.cli.inspect:inspect", "Show what a weights file or a sample says of itself."),
+    "trace": ("aigc_core.cli.trace:trace", "Lead a sample back to the weights, data and run that made it."),
+    "replay": ("aigc_core.cli.replay:replay", "Make a sample again and say whether it is the same."),
     "demo": ("aigc_core.cli.demo:demo", "Train two models on small digits and draw a picture of it all."),
 }
 

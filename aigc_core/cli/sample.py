@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from aigc_core.cli.common import KeyValue, WeightsName, note, open_registry
 from aigc_core.errors import UsageError
@@ -50,6 +51,19 @@ from aigc_core.registry import default
     show_default=True,
     help="Share the work; the samples stay the same.",
 )
+@click.option("--private", is_flag=True, help="Keep the names of given pictures out of the records.")
+@click.option("--unverified", is_flag=True, help="Do not check the weights' bytes; the records say so.")
+@click.option(
+    "--sign",
+    "certificate",
+    metavar="CERT.pem",
+    envvar="AIGC_C2PA_CERT",
+    show_envvar=True,
+    help="Sign pictures and sounds with content credentials (C2PA).",
+)
+@click.option(
+    "--key", metavar="KEY.pem", envvar="AIGC_C2PA_KEY", show_envvar=True, help="The key to --sign with."
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def sample(
     weights: str,
@@ -64,6 +78,10 @@ def sample(
     out: str | None,
     shard_size: int | None,
     processes: int,
+    private: bool,
+    unverified: bool,
+    certificate: str | None,
+    key: str | None,
     quiet: bool,
 ) -> None:
     """Draw samples from WEIGHTS: a name in the store, name@version, or a file.
@@ -85,25 +103,48 @@ def sample(
         out = f"{name}{default_ending(made)}"
     if count is None:
         count = len(images) or 64
+    signs = _signs(certificate, key, out, made)
     check_target(out, made, indices=range(start, start + count), shard=shard_size)
     if shared:
         _share(out, processes)
         return
 
     from aigc_core.progress import Progress
-    from aigc_core.sampling.job import save
+    from aigc_core.sampling.job import save, signer
     from aigc_core.sampling.request import request
 
     with contextlib.redirect_stdout(sys.stderr):  # a backend's prints are not the command's output
         request_ = request(
             found, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
-            block=block, threads=threads, registry=registry,
+            block=block, threads=threads, private=private, verify=not unverified, registry=registry,
         )  # fmt: skip
         progress = Progress(False if quiet else None)
-        new = save(request_, out, shard_size=shard_size, registry=registry, progress=progress)
+        sign = signer(out, request_, signs)
+        new = save(request_, out, shard_size=shard_size, sign=sign, registry=registry, progress=progress)
     if not new:
         note(f"{out} is there already, made by the same request")
     click.echo(shards(out, count, shard_size) if shard_size else out)
+
+
+def _signs(certificate: str | None, key: str | None, out: str, modality: str) -> tuple[str, str] | None:
+    """The certificate and key to sign with, if there are to be any. Those of the environment sign what can be signed.
+
+    Raises UsageError.
+    """
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise UsageError("--sign CERT.pem and --key KEY.pem go together; give both")
+    from aigc_core.provenance.credentials import check_signable
+
+    try:
+        check_signable(out, modality)
+    except UsageError as error:
+        if click.get_current_context().get_parameter_source("certificate") is ParameterSource.ENVIRONMENT:
+            note(f"not signed: {error}")
+            return None
+        raise
+    return certificate, key
 
 
 def _share(out: str, processes: int) -> None:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 import numpy as np
 
 from aigc_core.errors import UsageError
-from aigc_core.modality.base import MANY, RECORD_KEY, Modality
+from aigc_core.modality.base import MANY, RECORD_KEY, Encoded, Modality
+from aigc_core.provenance.content import Content
+from aigc_core.provenance.content import sound as sound_content
+from aigc_core.provenance.marks import info_chunk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,15 +69,23 @@ class Audio(Modality):
         gap = round(SILENCE * rate) if isinstance(rate, int) else 0
         return max(1, SOUND_LIMIT // ((length + gap) * channels * 2))
 
-    def encode(
-        self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
-    ) -> dict[str, bytes]:
+    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
+        sound, rate = self._joined(samples, output)
+        digest = sound_content(pcm(sound), rate, len(sound)).digest
+        return Encoded({"": wav_bytes(sound, rate, {**record, "content": digest})}, digest)
+
+    def content(self, samples: npt.NDArray[Any], output: Output) -> Content:
+        sound, rate = self._joined(samples, output)
+        return sound_content(pcm(sound), rate, len(sound))
+
+    def _joined(self, samples: npt.NDArray[Any], output: Output) -> tuple[npt.NDArray[Any], int]:
+        """The sound [C, T] of one file, and its rate."""
         rate = int(output.details["sample_rate"])
         count, channels, _ = samples.shape
         gap = np.zeros((count, channels, round(SILENCE * rate)), samples.dtype)
         joined = np.concatenate([samples, gap], axis=2)
         sound = joined.transpose(1, 0, 2).reshape(channels, -1)
-        return {"": wav_bytes(sound[:, : sound.shape[1] - gap.shape[2]], rate, record)}
+        return sound[:, : sound.shape[1] - gap.shape[2]], rate
 
     def record_text(self, path: Path) -> str:
         with open(path, "rb") as file:
@@ -82,19 +93,25 @@ class Audio(Modality):
 
 
 def wav_bytes(sound: npt.NDArray[np.floating[Any]], rate: int, record: Mapping[str, Any] | None) -> bytes:
-    """A sound [C, T] in -1 .. 1 as 16-bit PCM, clipped, with the record in a chunk that players skip.
+    """A sound [C, T] in -1 .. 1 as 16-bit PCM, clipped, with the record in a chunk that players skip, and that a
+    model made it in one that they show.
 
     Raises UsageError if it is longer than a RIFF file can be.
     """
-    pcm = np.clip(np.round(sound.T * 32767.0), -32768, 32767).astype("<i2").tobytes()
     channels = len(sound)
     chunks = _chunk(b"fmt ", struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16))
-    chunks += _chunk(b"data", pcm)
+    chunks += _chunk(b"data", pcm(sound))
     if record is not None:
+        chunks += _chunk(b"LIST", info_chunk(record))
         chunks += _chunk(RECORD_KEY.encode(), json.dumps(record, ensure_ascii=False).encode())
     if 4 + len(chunks) >= 1 << 32:
         raise UsageError("so much sound does not fit into one .wav; write a folder, or fewer clips")
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+def pcm(sound: npt.NDArray[np.floating[Any]]) -> bytes:
+    """A sound [C, T] in -1 .. 1 as 16-bit PCM, clipped, channels interleaved."""
+    return np.clip(np.round(sound.T * 32767.0), -32768, 32767).astype("<i2").tobytes()
 
 
 def wav_record(file: BinaryIO) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from aigc_core.provenance.content import Content
     from aigc_core.specs import Output
 
 RECORD_KEY: Final = "aigc"
 """Under which a file of samples keeps the record of how they were made."""
 MANY: Final = {".npz": "one array", ".tar": "an archive of files"}
 """The files that hold samples of any modality, as many as there are."""
+
+
+class Encoded(NamedTuple):
+    """A file of samples before it is written."""
+
+    files: dict[str, bytes]
+    """The bytes of each file beside it under what its name has more, then its own under ""."""
+    content: str
+    """The digest of what it decodes to, which its record says too."""
 
 
 class Modality(ABC):
@@ -68,11 +78,17 @@ class Modality(ABC):
         """How many samples one file with the first of `endings` can hold, so that it can be opened again."""
 
     @abstractmethod
-    def encode(
-        self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
-    ) -> dict[str, bytes]:
-        """A file of samples [N, ...] with the first of `endings`: the bytes of each file beside it under what
-        its name has more, then its own under "". Raises UsageError if so many can't be put into one file."""
+    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
+        """A file of samples [N, ...] with the first of `endings`, its record completed by its content's digest.
+        Raises UsageError if so many can't be put into one file."""
+
+    @abstractmethod
+    def content(self, samples: npt.NDArray[Any], output: Output) -> Content:
+        """What such a file decodes to."""
+
+    def digests(self, samples: npt.NDArray[Any], output: Output) -> list[str]:
+        """Of samples [N, ...], the content digest of each one's own file."""
+        return [self.content(samples[i : i + 1], output).digest for i in range(len(samples))]
 
     @abstractmethod
     def record_text(self, path: Path) -> str:

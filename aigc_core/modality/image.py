@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from aigc_core.modality.base import MANY, RECORD_KEY, Modality
+from aigc_core.modality.base import MANY, RECORD_KEY, Encoded, Modality
+from aigc_core.provenance.content import PICTURE, Content
+from aigc_core.provenance.content import picture as picture_content
+from aigc_core.provenance.marks import XMP_KEYWORD, xmp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,10 +55,18 @@ class Image(Modality):
         across = width if channels in (1, 3, 4) else width * channels
         return max(1, SHEET_LIMIT // ((height + 1) * (across + 1)))
 
-    def encode(
-        self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
-    ) -> dict[str, bytes]:
-        return {"": png_bytes(sheet(samples), record)}
+    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
+        shown = sheet(samples)
+        digest = picture_content(shown).digest
+        return Encoded({"": png_bytes(shown, {**record, "content": digest})}, digest)
+
+    def content(self, samples: npt.NDArray[Any], output: Output) -> Content:
+        return picture_content(sheet(samples))
+
+    def digests(self, samples: npt.NDArray[Any], output: Output) -> list[str]:
+        pixels = rgba(side_by_side(samples))
+        size = pixels.shape[2], pixels.shape[1]
+        return [Content(PICTURE, size, row.data).digest for row in pixels]
 
     def record_text(self, path: Path) -> str:
         from PIL import Image
@@ -78,9 +89,8 @@ def sheet(pictures: npt.NDArray[np.uint8], columns: int | None = None, scale: in
     from PIL import Image
 
     count, height, width, channels = pictures.shape
-    if channels not in (1, 3, 4):
-        pictures = pictures.transpose(0, 1, 3, 2).reshape(count, height, width * channels, 1)
-        width, channels = width * channels, 1
+    pictures = side_by_side(pictures)
+    width, channels = pictures.shape[2:]
     if count == 1 and scale is None:
         return Image.fromarray(pictures[0].squeeze(-1) if channels == 1 else pictures[0])
     columns = columns or _columns(count, height / width)
@@ -96,6 +106,22 @@ def sheet(pictures: npt.NDArray[np.uint8], columns: int | None = None, scale: in
     return Image.fromarray(canvas.squeeze(-1) if channels == 1 else canvas)
 
 
+def side_by_side(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Pictures [N, H, W, C] that can be shown: as they are, or each channel in grey beside the one before."""
+    count, height, width, channels = pictures.shape
+    if channels in (1, 3, 4):
+        return pictures
+    return pictures.transpose(0, 1, 3, 2).reshape(count, height, width * channels, 1)
+
+
+def rgba(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Pictures [N, H, W, 1, 3 or 4] as [N, H, W, 4], as a viewer decodes them."""
+    full = np.empty((*pictures.shape[:3], 4), np.uint8)
+    full[..., 3] = 255
+    full[..., : max(3, pictures.shape[3])] = pictures
+    return full
+
+
 def _columns(count: int, aspect: float) -> int:
     """About as many columns as make the sheet square, fewest empty places first."""
     square = max(1, round(math.sqrt(count * aspect)))
@@ -104,12 +130,13 @@ def _columns(count: int, aspect: float) -> int:
 
 
 def png_bytes(image: Any, record: Mapping[str, Any] | None) -> bytes:
-    """A Pillow image as PNG, with a record in an iTXt chunk."""
+    """A Pillow image as PNG, with a record in an iTXt chunk and, as XMP in another, that a model made it."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     if record is not None:
         info.add_itxt(RECORD_KEY, json.dumps(record, ensure_ascii=False))
+        info.add_itxt(XMP_KEYWORD, xmp(record))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from aigc_core.modality.base import MANY, Modality
+from aigc_core.modality.base import MANY, Encoded, Modality
+from aigc_core.provenance.content import Content
+from aigc_core.provenance.content import text as text_content
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,12 +60,14 @@ class Text(Modality):
     def most(self, output: Output) -> int:
         return max(1, TEXT_LIMIT // (output.shape[0] + len(SEPARATOR)))
 
-    def encode(
-        self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]
-    ) -> dict[str, bytes]:
+    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
         """Plain text has no place for a record: it gets a file of its own, `x.txt.json`."""
-        record_text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        return {".json": record_text.encode(), "": SEPARATOR.join(samples.tolist()).encode()}
+        joined = self.content(samples, output)
+        record_text = json.dumps({**record, "content": joined.digest}, indent=2, ensure_ascii=False) + "\n"
+        return Encoded({".json": record_text.encode(), "": bytes(joined.data)}, joined.digest)
+
+    def content(self, samples: npt.NDArray[Any], output: Output) -> Content:
+        return text_content(SEPARATOR.join(samples.tolist()))
 
     def record_text(self, path: Path) -> str:
         beside = path.with_name(f"{path.name}.json")

@@ -90,7 +90,10 @@ def sample(
     block: int | None = None,
     threads: int = 1,
     device: str | None = None,
+    private: bool = False,
+    verify: bool = True,
     out: str | Path | None = None,
+    sign: tuple[str | Path, str | Path] | None = None,
     shard_size: int | None = None,
     registry: Registry | None = None,
     progress: Progress | None = None,
@@ -103,8 +106,11 @@ def sample(
     images: pictures for samplers that work on pictures; sample i is given picture i mod K.
     block: samples computed together. It decides a sample's last bits, so keep it to see the same ones.
     threads: that a block is computed with. It decides a sample's last bits, too.
+    private: the record holds the names of the pictures as salted hashes (`aigc_core.provenance.private`).
+    verify: False loads the weights without a check of their bytes, which the record says.
     out: write there instead (`x.png` a sheet, `x.txt`, `x.wav`; `x.npz`, `x.tar`, `dir/` a file a sample) and
     return None. What is cut off while it writes one of the last three goes on when it is called again.
+    sign: PEM files of a certificate and its key, to sign the pictures or sounds that are written (C2PA).
     shard_size: samples in each of `x-000000.tar`, `x-000001.tar`, ...; by default all are in `x.tar`.
 
     Raises the errors of `aigc_core.errors`: NotFoundError, UsageError, DamagedFileError, BackendError,
@@ -113,13 +119,20 @@ def sample(
     registry = registry or default()
     request_ = request(
         weights, count=count, start=start, seed=seed, sampler=sampler, options=options, images=images,
-        block=block, threads=threads, device=device, registry=registry,
+        block=block, threads=threads, device=device, private=private, verify=verify, registry=registry,
     )  # fmt: skip
     progress = progress or Progress(False)
     if out is not None:
-        from aigc_core.sampling.job import save
+        from aigc_core.sampling.job import save, signer
 
-        save(request_, out, shard_size=shard_size, registry=registry, progress=progress)
+        save(
+            request_,
+            out,
+            shard_size=shard_size,
+            sign=signer(out, request_, sign),
+            registry=registry,
+            progress=progress,
+        )
         return None
     record = request_.record()
     registry.emit(Event("sample.start", record))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -19,8 +19,12 @@ from aigc_core.sampling.records import read_record
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from aigc_core.modality.base import Modality
+    from aigc_core.modality.base import Encoded, Modality
     from aigc_core.specs import Output
+
+
+Sign = Callable[[bytes, str, Mapping[str, Any]], bytes]
+"""Signs the bytes of a file, given its ending and its record."""
 
 
 class Form(ABC):
@@ -35,6 +39,9 @@ class Form(ABC):
         self.kind: Final[Modality] = modality(output.modality)
         self.start, self.end = int(record["start"]), int(record["start"]) + int(record["count"])
         self.place: Final = Place(out, self.is_folder)
+        self.enter: Callable[[str, int, int], None] = _nowhere
+        """Told the content digest, first index and count of each file and sample that is kept here."""
+        self.sign: Sign | None = None
 
     @abstractmethod
     def begin(self) -> bool:
@@ -56,9 +63,15 @@ class Form(ABC):
     def kept(self) -> int:
         """How many samples are there."""
 
-    def files(self, index: int, sample: npt.NDArray[Any]) -> dict[str, bytes]:
+    def encoded(self, index: int, sample: npt.NDArray[Any]) -> Encoded:
         """The file of one sample [1, ...], and those beside it."""
-        return self.kind.encode(sample, self.output, self.record_of(index))
+        record = self.record_of(index)
+        encoded = self.kind.encode(sample, self.output, record)
+        if self.sign is not None:
+            signed = {**record, "content": encoded.content}
+            encoded.files[""] = self.sign(encoded.files[""], self.ending(), signed)
+        self.enter(encoded.content, index, 1)
+        return encoded
 
     def record_of(self, index: int) -> dict[str, Any]:
         return {**self.record, "start": index, "count": 1}
@@ -86,6 +99,8 @@ class Folder(Form):
                 raise UsageError(
                     f"{path} was made otherwise: {what}; choose another --out, or empty the folder"
                 )
+            if found.get("content"):  # a process that was killed may not have told
+                self.enter(str(found["content"]), index, 1)
             there += 1
         return there == self.end - self.start
 
@@ -94,7 +109,7 @@ class Folder(Form):
 
     def put(self, first: int, samples: npt.NDArray[Any]) -> None:
         for row in range(len(samples)):
-            for more, content in self.files(first + row, samples[row : row + 1]).items():
+            for more, content in self.encoded(first + row, samples[row : row + 1]).files.items():
                 path = self._path(first + row)
                 with self.place.writing(path.with_name(path.name + more)) as file:
                     file.write(content)
@@ -112,6 +127,10 @@ class Folder(Form):
 
     def _path(self, index: int) -> Path:
         return self.out / f"{index:06d}{self.ending()}"
+
+
+def _nowhere(content: str, start: int, count: int) -> None:
+    pass
 
 
 def check_names(out: Path, kind: Modality, indices: range) -> None:

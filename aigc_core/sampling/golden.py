@@ -3,20 +3,20 @@ checked later, and not only their bytes."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
 
 from aigc_core.errors import AigcError, NotFoundError
 from aigc_core.modality import default_ending, modality
+from aigc_core.provenance.environment import ENVIRONMENT, changes
 from aigc_core.sampling.draw import draw
 from aigc_core.sampling.request import Request, request
 from aigc_core.weights.file import Weights, load
+from aigc_core.weights.header import canonical
 from aigc_core.weights.layout import WEIGHTS_FILE
+from aigc_core.weights.manifest import digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,22 +42,18 @@ def golden(weights: Weights, registry: Registry) -> tuple[dict[str, Any], dict[s
     request_ = request(weights, count=COUNT, seed=SEED, sampler=sampler, registry=registry)
     drawn = _draw(request_)
     output = weights.generator.output
-    record = request_.record()
+    # Without the digests of the code: they change with a comment, and the same training is to be the same manifest.
+    record = {key: value for key, value in request_.record().items() if key != "code"}
     encoded = modality(output.modality).encode(drawn, output, record)
     ending = default_ending(output.modality)
+    fields = ("sampler", "options", "seed", "start", "count", "block", "threads")
     return (
         {
-            "sampler": sampler,
-            "options": record["options"],
-            "seed": SEED,
-            "start": 0,
-            "count": COUNT,
-            "block": request_.block,
-            "threads": request_.threads,
-            "content": _digest(drawn),
-            "environment": environment(weights),
+            **{key: record[key] for key in fields},
+            "content": _digest(drawn, weights),
+            "environment": {key: record[key] for key in ENVIRONMENT if key in record and key not in fields},
         },
-        {f"samples{ending}{more}": content for more, content in encoded.items()},
+        {f"samples{ending}{more}": content for more, content in encoded.files.items()},
     )
 
 
@@ -92,8 +88,8 @@ def _portrait(
         return None, {}
 
 
-def drawn_again(weights: Weights, golden: Mapping[str, Any], registry: Registry) -> bool:
-    """Whether the weights still draw what they drew when they were published.
+def drawn_again(weights: Weights, golden: Mapping[str, Any], registry: Registry) -> tuple[bool, list[str]]:
+    """Whether the weights still draw what they drew when they were published, and what has changed since around them.
 
     Raises NotFoundError where the sampler is no more, UsageError where it takes the options no more, BackendError.
     """
@@ -103,32 +99,15 @@ def drawn_again(weights: Weights, golden: Mapping[str, Any], registry: Registry)
         weights, count=golden["count"], start=golden["start"], seed=golden["seed"], sampler=golden["sampler"],
         options=golden["options"], block=golden["block"], threads=golden["threads"], registry=registry,
     )  # fmt: skip
-    return bool(_digest(_draw(again)) == golden["content"])
-
-
-def environment(weights: Weights) -> dict[str, str]:
-    """What the last bits of a sample depend on, beside its request."""
-    backend, cuda = weights.model.backend, weights.device.type == "cuda"
-    return {
-        "backend": f"{backend.distribution} {backend.version}",
-        "device": torch.cuda.get_device_name(weights.device)
-        if cuda
-        else f"cpu {torch.backends.cpu.get_cpu_capability()}",
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
+    same = _digest(_draw(again), weights) == golden["content"]
+    return same, changes(golden["environment"], again.record())
 
 
 def _draw(request_: Request) -> npt.NDArray[Any]:
     return np.concatenate([samples for _, samples in draw(request_)])
 
 
-def _digest(samples: npt.NDArray[Any]) -> str:
-    """Of samples as a user gets them: texts as UTF-8, everything else as it lies in memory."""
-    hash = hashlib.sha256(f"{samples.dtype.kind} {samples.shape}".encode())
-    if samples.dtype.kind == "U":
-        hash.update("\0".join(samples.tolist()).encode())
-    else:
-        hash.update(np.ascontiguousarray(samples).data)
-    return f"sha256:{hash.hexdigest()}"
+def _digest(samples: npt.NDArray[Any], weights: Weights) -> str:
+    """Over the content digests of all samples."""
+    output = weights.generator.output
+    return digest_of(canonical(modality(output.modality).digests(samples, output)).encode())

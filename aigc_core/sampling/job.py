@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,17 @@ from aigc_core.errors import AigcError, InterruptedRun
 from aigc_core.events import Event
 from aigc_core.launch import launched, rank, world
 from aigc_core.progress import Progress
+from aigc_core.provenance.ledger import Ledger
 from aigc_core.sampling.draw import draw
-from aigc_core.sampling.writers import check_count, check_target, form_of, holds_many, write
+from aigc_core.sampling.writers import check_count, check_target, form_of, holds_many, write_one
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from aigc_core.progress import Bar
+    from aigc_core.provenance.ledger import Entries
     from aigc_core.registry import Registry
-    from aigc_core.sampling.forms import Form
+    from aigc_core.sampling.forms import Form, Sign
     from aigc_core.sampling.request import Request
 
 
@@ -28,6 +31,7 @@ def save(
     out: str | Path,
     *,
     shard_size: int | None = None,
+    sign: Sign | None = None,
     registry: Registry,
     progress: Progress,
 ) -> bool:
@@ -37,24 +41,49 @@ def save(
     number. Cut off at any moment, the same call goes on from there, to the same bytes. In processes that
     `aigc_core.launch.launch` started, each computes a share of the blocks.
 
-    Raises the errors of `aigc_core.sample`; in all of them what is whole is kept.
+    What is written is entered into the ledger. Raises the errors of `aigc_core.sample`; in all of them what is whole
+    is kept.
     """
     output, record = request.weights.generator.output, request.record()
     indices = range(request.start, request.start + request.count)
     check_target(out, output.modality, indices=indices, shard=shard_size)
     check_count(out, output, request.count)
     main = rank() == 0
-    with (progress if main else Progress(False)).bar(request.count, request.label, "sample") as bar:
+    with (
+        Ledger().of(record, _remark) as entries,
+        (progress if main else Progress(False)).bar(request.count, request.label, "sample") as bar,
+    ):
         if not holds_many(out):
             registry.emit(Event("sample.start", record))
-            write(out, _shown(request, bar), output, record)
+            content = write_one(out, _shown(request, bar), output, record, sign)
+            entries.add(content, request.start, request.count)
             registry.emit(Event("sample.end", record))
             return True
         form = form_of(out, output, record, shard_size)
+        form.enter, form.sign = entries.add, sign
         if launched():  # the launching process keeps others away
-            return _fill(request, form, bar, registry)
+            return _fill(request, form, bar, registry, entries)
         with form.place.alone():
-            return _fill(request, form, bar, registry)
+            return _fill(request, form, bar, registry, entries)
+
+
+def signer(out: str | Path, request: Request, files: tuple[str | Path, str | Path] | None) -> Sign | None:
+    """What signs the files of a request with a certificate and its key.
+
+    Raises UsageError, before anything is computed, where they can't be signed; NotFoundError, BackendError.
+    """
+    if files is None:
+        return None
+    from aigc_core.provenance.credentials import Signer, check_signable
+
+    check_signable(out, request.weights.generator.output.modality)
+    return Signer(*files)
+
+
+def _remark(text: str) -> None:
+    """One line on stderr; of several processes the first one speaks."""
+    if rank() == 0:
+        sys.stderr.write(f"aigc: {text}\n")
 
 
 def _shown(request: Request, bar: Bar) -> Iterator[npt.NDArray[Any]]:
@@ -63,7 +92,7 @@ def _shown(request: Request, bar: Bar) -> Iterator[npt.NDArray[Any]]:
         bar.update(len(samples))
 
 
-def _fill(request: Request, form: Form, bar: Bar, registry: Registry) -> bool:
+def _fill(request: Request, form: Form, bar: Bar, registry: Registry, entries: Entries) -> bool:
     main, shared = rank() == 0, world() > 1 and launched()
     blocks = request.blocks
     if main:
@@ -79,6 +108,7 @@ def _fill(request: Request, form: Form, bar: Bar, registry: Registry) -> bool:
             form.put(first, samples)
         if main:
             _wait(request, form)
+            entries.flush()  # a command that is killed after the next line has nothing left to do
             form.finish()
     except (AigcError, KeyboardInterrupt) as error:
         kept = form.kept()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from aigc_core.provenance.content import RECORD, Arrays
 from aigc_core.sampling.forms import Form, made_by
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ class Npz(Form):
             self.place.clear()
             return True
         self.place.claim(self.record)
+        for first, count in self.place.pieces():  # a process that was killed may not have told
+            self._enter(first, np.load(self.place.piece(first, count), allow_pickle=False))
         return False
 
     def has(self, first: int, count: int) -> bool:
@@ -31,29 +35,25 @@ class Npz(Form):
     def put(self, first: int, samples: npt.NDArray[Any]) -> None:
         with self.place.writing(self.place.piece(first, len(samples))) as file:
             np.save(file, samples, allow_pickle=False)
+        self._enter(first, samples)
 
     def kept(self) -> int:
         return sum(count for _, count in self.place.pieces())
 
     def finish(self) -> None:
+        """The record comes last, since it names the content."""
+        content = Arrays()
         with (
             self.place.writing(self.out, durable=True) as file,
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
         ):
-            for name, whole, dtype in self._layout():
-                info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-                info.compress_type = zipfile.ZIP_DEFLATED
-                with archive.open(info, "w", force_zip64=True) as member:
-                    header = {
-                        "descr": np.lib.format.dtype_to_descr(dtype),
-                        "fortran_order": False,
-                        "shape": whole,
-                    }
-                    np.lib.format.write_array_header_1_0(member, header)
-                    for arrays in self._arrays():
-                        member.write(np.ascontiguousarray(arrays[name].astype(dtype)).data.tobytes())
-                        if not whole:  # what is one for all samples
-                            break
+            for name, shape, dtype in self._layout():
+                with _member(archive, name, shape, dtype) as member:
+                    content.array(name, dtype, shape, _written(self._parts(name, shape, dtype), member))
+            record = np.array(json.dumps({**self.record, "content": content.digest}))
+            with _member(archive, RECORD, (), record.dtype) as member:
+                member.write(record.tobytes())
+        self.enter(content.digest, self.start, self.end - self.start)
         self.place.clear()
 
     def _layout(self) -> list[tuple[str, tuple[int, ...], np.dtype[Any]]]:
@@ -66,8 +66,37 @@ class Npz(Form):
                 types[name] = np.result_type(types.get(name, array.dtype), array.dtype)
         return [(name, shapes[name], types[name]) for name in shapes]
 
+    def _parts(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
+        """One array of the file, a piece at a time."""
+        for arrays in self._arrays():
+            yield np.ascontiguousarray(arrays[name].astype(dtype))
+            if not shape:  # what is one for all samples
+                return
+
+    def _enter(self, first: int, samples: npt.NDArray[Any]) -> None:
+        for index, digest in enumerate(self.kind.digests(samples, self.output), first):
+            self.enter(digest, index, 1)
+
     def _arrays(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         for first, count in self.place.pieces():
             samples = np.load(self.place.piece(first, count), allow_pickle=False)
-            record = np.array(json.dumps(self.record))
-            yield {**self.kind.arrays(samples, self.output), "record": record}
+            yield self.kind.arrays(samples, self.output)
+
+
+@contextlib.contextmanager
+def _member(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Iterator[IO[bytes]]:
+    """Opens one array of the file, to be filled."""
+    info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED
+    with archive.open(info, "w", force_zip64=True) as member:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+        yield member
+
+
+def _written(parts: Iterator[npt.NDArray[Any]], file: IO[bytes]) -> Iterator[npt.NDArray[Any]]:
+    for part in parts:
+        file.write(part.data.tobytes())
+        yield part

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,9 @@ from aigc_core._version import __version__
 from aigc_core.errors import DataError, NotFoundError, UsageError
 from aigc_core.launch import rank
 from aigc_core.options import Options, parse
+from aigc_core.provenance import content
+from aigc_core.provenance.environment import code_digest, machine
+from aigc_core.provenance.private import hide, salt_of
 from aigc_core.registry import Registry, default
 from aigc_core.seeds import MAX_SEED
 from aigc_core.weights.file import Weights, load
@@ -40,9 +42,12 @@ class Request:
     block: int
     images: Tensor | None
     """[K, C, H, W] float32 in the output's range; sample i is given picture i mod K."""
-    image_names: tuple[str, ...]
+    given: tuple[tuple[str, str], ...] = ()
+    """Of each picture, its name and its content digest."""
     threads: int = 1
     """That a block is computed with. Sums over several threads differ in their last bits from those over one."""
+    private: bool = False
+    """Whether the record hides the names of the pictures."""
 
     @property
     def blocks(self) -> range:
@@ -61,30 +66,38 @@ class Request:
 
     def record(self) -> dict[str, Any]:
         """What made these samples, and makes them again: plain JSON, kept with every sample."""
-        weights = self.weights.record
+        weights, backend = self.weights.record, self.weights.model.backend
         return {
-            "format": 1,
+            "format": 2,
             "weights": {
-                key: weights[key] for key in ("model", "tensors_digest", "license", "core", "backend")
+                "name": self.weights.name,
+                "manifest": self.weights.manifest,
+                **{key: weights[key] for key in ("model", "tensors_digest", "license", "core", "backend")},
             },
-            "backend": {
-                "distribution": self.weights.model.backend.distribution,
-                "version": self.weights.model.backend.version,
-            },
+            "verified": self.weights.verified,
+            "backend": {"distribution": backend.distribution, "version": backend.version},
             "core": __version__,
+            "code": {"core": code_digest("aigc_core"), "backend": code_digest(backend.package)},
             "sampler": self.sampler,
             "options": self.options.model_dump(mode="json"),
             "seed": self.seed,
             "start": self.start,
             "count": self.count,
             "block": self.block,
-            "images": list(self.image_names),
+            "images": [{"name": self._said(name), "content": digest} for name, digest in self.given],
+            "prompt": None,
+            "filters": [],
             "dtype": "float32",
-            "device": self.weights.device.type,
+            **machine(self.weights.device),
             "threads": self.threads,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
         }
+
+    def _said(self, text: str) -> str:
+        """What a record tells of something that the user gave."""
+        if not self.private:
+            return text
+        options = self.options.model_dump(mode="json")
+        return hide(text, salt_of(self.weights.tensors_digest, self.sampler, options, self.seed))
 
 
 def request(
@@ -99,6 +112,8 @@ def request(
     block: int | None = None,
     threads: int = 1,
     device: str | None = None,
+    private: bool = False,
+    verify: bool = True,
     registry: Registry | None = None,
 ) -> Request:
     """Checks a request and loads its weights. Arguments and errors as in `aigc_core.sample`."""
@@ -107,7 +122,7 @@ def request(
         if device is None:
             device = f"cuda:{_gpu()}" if torch.cuda.is_available() else "cpu"
         found = weights if isinstance(weights, Found) else Store().resolve(str(weights))
-        weights = load(found, registry, device)
+        weights = load(found, registry, device, verify=verify)
     model = weights.model
     name, spec = model.sampler_spec(sampler)
     parsed = parse({"sampler": model.sampler_config(name)}, options or {}, f"sampler {name!r}")["sampler"]
@@ -128,11 +143,22 @@ def request(
         raise UsageError(f"sampler {name!r} of {model.spec.id} works on pictures: give --image FILE")
     if images and "image" not in spec.needs:
         raise UsageError(f"sampler {name!r} of {model.spec.id} takes no --image")
-    given = _read_images(images, weights.generator.output) if images else None
+    pictures = _read_images(images, weights.generator.output) if images else None
+    given = tuple((path.name, content.read(path).digest) for path in map(Path, images))
     return Request(
-        weights, name, spec, parsed, count, start, seed, block or spec.block, given,
-        tuple(Path(p).name for p in images), threads,
-    )  # fmt: skip
+        weights,
+        name,
+        spec,
+        parsed,
+        count,
+        start,
+        seed,
+        block or spec.block,
+        pictures,
+        given,
+        threads,
+        private,
+    )
 
 
 def _gpu() -> int:

@@ -41,6 +41,8 @@ class Tar(Form):
             self.place.clear()
             return True
         self.place.claim({**self.record, "shard": self.shard})
+        for piece in self.place.pieces():  # a process that was killed may not have told
+            self._tell(self.place.piece(*piece))
         return False
 
     def has(self, first: int, count: int) -> bool:
@@ -53,10 +55,10 @@ class Tar(Form):
         for _, begin, end in self._cut(first, len(samples)):
             with self.place.writing(self.place.piece(begin, end - begin)) as file:
                 for index in range(begin, end):
-                    content = self.files(index, samples[index - first : index - first + 1])[""]
-                    record = json.dumps(self.record_of(index), ensure_ascii=False)
-                    file.write(_member(f"{index:06d}{self.ending()}", content))
-                    file.write(_member(f"{index:06d}.json", record.encode()))
+                    encoded = self.encoded(index, samples[index - first : index - first + 1])
+                    record = {**self.record_of(index), "content": encoded.content}
+                    file.write(_member(f"{index:06d}{self.ending()}", encoded.files[""]))
+                    file.write(_member(f"{index:06d}.json", json.dumps(record, ensure_ascii=False).encode()))
 
     def kept(self) -> int:
         whole = [range(*self._bounds(number)) for number in self._archives if self._is_finished(number)]
@@ -98,6 +100,14 @@ class Tar(Form):
             end = min(first + count, self._bounds(number)[1])
             yield number, begin, end
             begin = end
+
+    def _tell(self, piece: Path) -> None:
+        """Enters the samples of a piece."""
+        with tarfile.open(piece, "r:") as archive:
+            for info in archive:
+                if info.name.endswith(".json") and (member := archive.extractfile(info)) is not None:
+                    record = json.load(member)
+                    self.enter(record["content"], record["start"], 1)
 
     def _record(self, begin: int, end: int) -> dict[str, Any]:
         return {**self.record, "start": begin, "count": end - begin}

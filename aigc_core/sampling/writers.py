@@ -16,7 +16,7 @@ from aigc_core.modality.base import MANY
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from aigc_core.sampling.forms import Form
+    from aigc_core.sampling.forms import Form, Sign
     from aigc_core.specs import Output
 
 
@@ -108,11 +108,25 @@ def write(
                 first += len(part)
             form.finish()
         return
+    write_one(out, parts, output, record)
+
+
+def write_one(
+    out: str | Path,
+    parts: Iterable[npt.NDArray[Any]],
+    output: Output,
+    record: Mapping[str, Any],
+    sign: Sign | None = None,
+) -> str:
+    """Puts samples together to one file; returns its content digest. Raises UsageError, StorageError."""
     import numpy as np
 
     samples = np.concatenate(list(parts))
     check_count(out, output, len(samples))
-    contents = modality(output.modality).encode(samples, output, record)
+    files, content = modality(output.modality).encode(samples, output, record)
+    if sign is not None:
+        files[""] = sign(files[""], Path(out).suffix, {**record, "content": content})
     with ExitStack() as stack:  # a record beside its file: both are written before either gets its name
-        for more, content in contents.items():
-            stack.enter_context(write_atomically(Path(f"{out}{more}"))).write(content)
+        for more, data in files.items():
+            stack.enter_context(write_atomically(Path(f"{out}{more}"))).write(data)
+    return content

@@ -42,7 +42,7 @@ class Sheets:
         record = {"model": self._model.spec.id, "step": step, "sampler": name, "seed": 0, "start": 0,
                   "count": len(values)}  # fmt: skip
         path = self._folder / f"{step:08d}{default_ending(output.modality)}"
-        for more, content in kind.encode(kind.samples(values, output), output, record).items():
+        for more, content in kind.encode(kind.samples(values, output), output, record).files.items():
             with write_atomically(Path(f"{path}{more}")) as file:
                 file.write(content)
         return path

@@ -70,18 +70,16 @@ def _golden(version: Version, registry: Registry) -> str:
     golden = version.manifest.golden
     if golden is None:
         return "not drawn: none was kept"
-    from aigc_core.sampling.golden import drawn_again, environment
-    from aigc_core.training.run import differences
+    from aigc_core.sampling.golden import drawn_again
     from aigc_core.weights.file import load
     from aigc_core.weights.store import Found
 
     try:
-        weights = load(Found(version.path, version), registry)
-        if drawn_again(weights, golden, registry):
-            return "ok"
-        changed = differences(golden.get("environment", {}), environment(weights))
+        same, changed = drawn_again(load(Found(version.path, version), registry), golden, registry)
     except (AigcError, KeyError, TypeError, AttributeError) as error:
         return f"not drawn: {error}"
+    if same:
+        return "ok"
     why = (
         ", ".join(changed) or "in the same environment: the backend's code has changed, or the machine fails"
     )

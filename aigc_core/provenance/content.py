@@ -1,0 +1,189 @@
+"""What a file decodes to, and its digest: the same under another name, re-encoded, without its metadata.
+
+Pictures are their pixels as 8-bit RGBA, sounds their 16-bit PCM, texts their UTF-8, an `.npz` its arrays. Imports no
+torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aigc_core.errors import AigcError, DamagedFileError, NotFoundError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+PICTURE: Final = "picture"
+SOUND: Final = "sound"
+TEXT: Final = "text"
+ARRAYS: Final = "arrays"
+ARCHIVE: Final = "archive"
+
+RECORD: Final = "record"
+"""The array of an `.npz` that is no content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One decoded picture, sound or text."""
+
+    kind: str
+    shape: tuple[int, ...]
+    """(width, height) of a picture, (rate, channels) of a sound; of a text nothing."""
+    data: bytes | memoryview
+    """RGBA pixels, row by row; little-endian 16-bit PCM, channels interleaved; UTF-8."""
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...`; for one kind and shape a function of the data alone."""
+        hash = start(self.kind, *self.shape)
+        hash.update(self.data)
+        return f"sha256:{hash.hexdigest()}"
+
+
+def start(kind: str, *shape: int) -> hashlib._Hash:
+    """What the data of a content is hashed into."""
+    return hashlib.sha256(json.dumps([kind, *shape]).encode())
+
+
+def picture(image: Any) -> Content:
+    """Of a Pillow image."""
+    return Content(PICTURE, image.size, image.convert("RGBA").tobytes())
+
+
+def sound(pcm: bytes, rate: int, channels: int) -> Content:
+    """Of 16-bit PCM."""
+    return Content(SOUND, (rate, channels), pcm)
+
+
+def text(value: str) -> Content:
+    return Content(TEXT, (), value.encode())
+
+
+class Arrays:
+    """The digest of an `.npz`, whose arrays come one after the other, each in parts."""
+
+    def __init__(self) -> None:
+        self._hash = start(ARRAYS)
+
+    def array(
+        self, name: str, dtype: npt.DTypeLike, shape: tuple[int, ...], parts: Iterable[npt.NDArray[Any]]
+    ) -> None:
+        import numpy as np
+
+        wanted = np.dtype(dtype).newbyteorder("<")
+        self._hash.update(json.dumps([name, wanted.str, list(shape)]).encode())
+        for part in parts:
+            self._hash.update(np.ascontiguousarray(part, wanted).data.cast("B") if part.size else b"")
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def kind_of(path: Path) -> str:
+    """Which kind a file is, by what is in it and not by its name. Raises NotFoundError, DamagedFileError."""
+    if not path.is_file():
+        raise NotFoundError(f"no file {path}")
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return SOUND
+    if head[:4] == b"PK\x03\x04":
+        return ARRAYS
+    if head[257:262] == b"ustar":
+        return ARCHIVE
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with _quiet(), Image.open(path):
+            return PICTURE
+    except UnidentifiedImageError:
+        return TEXT
+    except Exception as error:
+        raise unreadable(path, error) from None
+
+
+def read(path: Path) -> Content:
+    """Decodes a picture, a sound or a text. Raises NotFoundError, DamagedFileError for anything else."""
+    return decode(path.read_bytes, kind_of(path), path)
+
+
+def decode(content: Any, kind: str, path: Path) -> Content:
+    """Decodes the bytes that `content` returns. `path` is for the error: DamagedFileError."""
+    import io
+
+    try:
+        if kind == SOUND:
+            return _sound(io.BytesIO(content()))
+        if kind == PICTURE:
+            from PIL import Image
+
+            with _quiet(), Image.open(io.BytesIO(content())) as image:
+                return picture(image)
+        if kind == TEXT:
+            return text(content().decode("utf-8"))
+    except Exception as error:
+        raise unreadable(path, error) from None
+    raise DamagedFileError(f"{path}: neither a picture, a sound nor a text")
+
+
+def digest_of(path: Path) -> str | None:
+    """The content digest of a file; None for an archive, whose members have their own.
+
+    Raises NotFoundError, DamagedFileError.
+    """
+    kind = kind_of(path)
+    if kind == ARCHIVE:
+        return None
+    return _arrays_digest(path) if kind == ARRAYS else read(path).digest
+
+
+def unreadable(path: Path, error: Exception) -> AigcError:
+    if isinstance(error, AigcError):
+        return error
+    return DamagedFileError(f"{path}: cannot be read: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def _arrays_digest(path: Path) -> str:
+    import numpy as np
+
+    digest = Arrays()
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            for name in archive.files:
+                if name != RECORD:
+                    array = archive[name]
+                    digest.array(name, array.dtype, array.shape, [array])
+    except Exception as error:
+        raise unreadable(path, error) from None
+    return digest.digest
+
+
+def _sound(file: Any) -> Content:
+    """PCM of any width, rounded to 16 bits."""
+    import wave
+
+    import numpy as np
+
+    with wave.open(file, "rb") as reader:
+        rate, channels, width = reader.getframerate(), reader.getnchannels(), reader.getsampwidth()
+        raw = reader.readframes(reader.getnframes())
+    if width == 2:
+        return sound(raw, rate, channels)
+    data = np.frombuffer(raw, np.uint8).reshape(-1, width)
+    wide = np.zeros((len(data), 4), np.uint8)
+    wide[:, 4 - width :] = data ^ np.uint8(0x80) if width == 1 else data  # 8 bits alone are unsigned
+    rounded = (wide.view("<i4").astype(np.int64) + (1 << 15)) >> 16
+    return sound(np.clip(rounded, -32768, 32767).astype("<i2").tobytes(), rate, channels)
+
+
+def _quiet() -> warnings.catch_warnings[None]:
+    """Within the block Pillow says nothing of large pictures: what is too large it refuses."""
+    return warnings.catch_warnings(action="ignore")

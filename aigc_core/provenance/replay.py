@@ -1,0 +1,182 @@
+"""`aigc replay`: the same samples again, and whether they are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
+from aigc_core.progress import Progress
+from aigc_core.provenance import content
+from aigc_core.provenance.compare import UNITS, Difference
+from aigc_core.provenance.environment import changes
+from aigc_core.provenance.originals import KINDS, Originals, originals
+from aigc_core.provenance.trace import stored
+from aigc_core.registry import Registry, default
+from aigc_core.sampling.draw import draw
+from aigc_core.sampling.request import Request, request
+from aigc_core.sampling.writers import check_count, check_target, write
+from aigc_core.weights.store import Found, Store
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+NAMED: Final = 5
+"""Differences that are told one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What came of it."""
+
+    path: Path
+    samples: int
+    """How many were made again."""
+    differing: int
+    """Files or samples that came out otherwise."""
+    largest: float | None
+    """The largest difference of two values; None for texts, and where there is none."""
+    unit: str
+    """Of `largest`."""
+    differences: tuple[str, ...]
+    """The first of them, in words."""
+    environment: tuple[str, ...]
+    """What is not as it was when they were made: `torch 2.4.0 -> 2.5.0`."""
+    weights: str
+    """`digits@3`, or the file."""
+    out: Path | None
+
+    @property
+    def exact(self) -> bool:
+        return not self.differing
+
+
+def replay(
+    file: str | Path,
+    *,
+    weights: str | Path | None = None,
+    images: Sequence[str | Path] = (),
+    out: str | Path | None = None,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+) -> Replay:
+    """Draws the samples of a file or folder again, as their record says, and compares what they decode to.
+
+    weights: a name or path, where the store does not hold those that the record names. images: the pictures that the
+    sampler was given, in any order: they are known by their content. out: keep what was made again.
+
+    Raises NotFoundError where weights or pictures are missing, UsageError for others than those of the record,
+    DamagedFileError, BackendError; a difference is no error.
+    """
+    registry, path = registry or default(), Path(file)
+    there = originals(path)
+    request_ = _request(there, weights, images, registry)
+    output = request_.weights.generator.output
+    indices = there.indices
+    check_count(path, output, request_.count)
+    found: list[Difference] = []
+    if out is not None:
+        _check_out(Path(out), path)
+        check_target(
+            out, output.modality, indices=range(request_.start, request_.start + request_.count)
+        )  # fmt: skip
+    with (progress or Progress(False)).bar(len(indices), f"{request_.label} again", "sample") as bar:
+
+        def drawn() -> Iterator[npt.NDArray[Any]]:
+            blocks = None if out is not None else dict.fromkeys(i // request_.block for i in indices)
+            for first, samples in draw(request_, blocks):
+                found.extend(there.differences(first, samples, output))
+                yield samples
+                bar.update(len(samples))
+
+        parts = drawn()
+        if out is not None:
+            write(out, parts, output, request_.record())
+        for _ in parts:  # which nothing was left to write of
+            pass
+    found.extend(there.rest(output))
+    return Replay(
+        path=path,
+        samples=len(indices),
+        differing=len(found),
+        largest=max((d.largest for d in found if d.largest is not None), default=None),
+        unit=UNITS[KINDS[output.modality]],
+        differences=tuple(map(str, found[:NAMED])),
+        environment=tuple(changes(there.record, request_.record())),
+        weights=request_.weights.name or str(request_.weights.path),
+        out=Path(out) if out is not None else None,
+    )
+
+
+def _request(
+    there: Originals, weights: str | Path | None, images: Sequence[str | Path], registry: Registry
+) -> Request:
+    record = there.record
+    try:
+        return request(
+            _weights(there, weights),
+            count=record["count"],
+            start=record["start"],
+            seed=record["seed"],
+            sampler=record["sampler"],
+            options=record["options"],
+            images=_images(there, images),
+            block=record["block"],
+            threads=record["threads"],
+            device="cuda" if record["device"] == "cuda" and torch.cuda.is_available() else "cpu",
+            registry=registry,
+        )
+    except KeyError as error:
+        raise DamagedFileError(
+            f"{there.path}: its record is incomplete: {error} is missing; it can't be made again"
+        ) from None
+
+
+def _weights(there: Originals, weights: str | Path | None) -> Found:
+    """Those of the record. Raises NotFoundError; UsageError for others."""
+    from aigc_core.weights.header import read_header
+
+    wanted, name = there.record["weights"]["tensors_digest"], there.record["weights"].get("name")
+    if weights is not None:
+        found = Store().resolve(str(weights))
+        given = read_header(found.path).record.get("tensors_digest")
+        if given != wanted:
+            raise UsageError(f"{there.path} was made by weights {wanted}, and {weights} are {given}")
+        return found
+    version = stored(there.record)
+    if version is None:
+        raise NotFoundError(
+            f"{there.path} was made by {f'{name}, ' if name else ''}weights {wanted}, which are not in the store; pull or "
+            "import them, or give the file: --weights"
+        )
+    return Found(version.path, version)
+
+
+def _images(there: Originals, images: Sequence[str | Path]) -> list[Path]:
+    """The pictures that the record names, in its order. Raises NotFoundError, UsageError."""
+    wanted = there.record.get("images", [])
+    if not wanted and images:
+        raise UsageError(f"{there.path} was made without a picture; leave out --image")
+    given = {content.read(path).digest: path for path in map(Path, images)}
+    found = []
+    for picture in wanted:
+        if not isinstance(picture, dict):
+            raise UsageError(
+                f"{there.path} was made from pictures that its record names without a digest; it can't be replayed"
+            )
+        if picture["content"] not in given:
+            raise NotFoundError(
+                f"{there.path} was made from a picture {picture['name']!r} ({picture['content']}), which is none of the "
+                f"{len(given)} given; give it by --image FILE, unchanged"
+            )
+        found.append(given[picture["content"]])
+    return found
+
+
+def _check_out(out: Path, path: Path) -> None:
+    if out.resolve() == path.resolve():
+        raise UsageError(f"--out {out} is what is to be replayed; name another place")
