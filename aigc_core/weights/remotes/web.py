@@ -1,0 +1,97 @@
+"""Web servers: only read, and no more trusted than any other stranger."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from aigc_core.errors import DamagedFileError
+from aigc_core.weights.remotes.objects import Objects
+from aigc_core.weights.remotes.remote import CHUNK
+
+SILENCE: Final = 60.0
+"""Seconds without a byte after which a connection is given up."""
+
+
+class Web(Objects):
+    """One request brings the rest of a file. A server that ignores ranges sends it from the start; then what is
+    there already is read past."""
+
+    def stream(self, path: str, start: int, size: int) -> Iterator[tuple[int, bytes]]:
+        with self._opened(path, start) as file:
+            answer = file.r
+            self._no_page(path, answer.headers)
+            start, total = _extent(answer, start)
+            if total is not None and total != size:
+                raise DamagedFileError(
+                    f"{self.where(path)}: {total} bytes, not the {size} that its manifest promises"
+                )
+            while chunk := file.read(CHUNK):
+                yield start, chunk
+                start += len(chunk)
+
+    @contextlib.contextmanager
+    def _opened(self, path: str, start: int) -> Iterator[Any]:
+        from aiohttp import ClientTimeout
+        from fsspec.asyn import sync
+        from fsspec.implementations.http import HTTPStreamFile
+
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        options = dict(self.fs.kwargs)
+        options["headers"] = {**options.get("headers", {}), **headers}
+        options.setdefault("timeout", ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE))
+        session = sync(self.fs.loop, self.fs.set_session)
+        file = HTTPStreamFile(self.fs, self.path(path), session=session, loop=self.fs.loop, **options)
+        try:
+            yield file
+        finally:
+            file.close()
+
+    def _no_page(self, path: str, headers: Any) -> None:
+        """Some servers answer with a page, and status 200, whatever is asked for."""
+        if str(headers.get("Content-Type", "")).lower().startswith("text/html"):
+            raise DamagedFileError(f"{self.where(path)}: the server sent a page of HTML instead of the file")
+
+    def _get(self, path: str, most: int) -> bytes | None:
+        content = b""
+        try:
+            with self._opened(path, 0) as file:
+                self._no_page(path, file.r.headers)
+                while len(content) < most and (chunk := file.read(most - len(content))):
+                    content += chunk
+        except FileNotFoundError:
+            return None
+        return content
+
+    def get_many(self, paths: Any, most: int) -> list[bytes | None]:
+        return super(Objects, self).get_many(paths, most)
+
+    def _names(self, folder: str) -> list[str]:
+        """The links of the folder's page, where the server makes one."""
+        found = self.fs.ls(self.path(f"{folder}/"), detail=False)
+        names = (str(name).rstrip("/").rpartition("/")[2] for name in found)
+        return sorted(name.replace("%40", "@") for name in names)
+
+    def _upload(self, *_: object) -> None:
+        raise self._read_only()
+
+    def _create(self, *_: object) -> bool:
+        raise self._read_only()
+
+    def _replace(self, *_: object) -> None:
+        raise self._read_only()
+
+
+def _extent(answer: Any, asked: int) -> tuple[int, int | None]:
+    """Where the answer begins within the file, and how long the whole file is, if the server says so."""
+    if answer.status == 206:
+        match = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", answer.headers.get("Content-Range", ""))
+        return (int(match[1]), int(match[2])) if match else (asked, None)
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        return 0, None
+    length = answer.headers.get("Content-Length", "")
+    return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None
