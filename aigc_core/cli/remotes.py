@@ -19,9 +19,10 @@ _KEPT = "NAME or NAME@V: what it is called at the other end; else it keeps both.
 @click.argument("reference", metavar="NAME[@V]", type=WeightsName())
 @click.argument("url")
 @click.option("--as", "under", metavar="NAME[@V]", help=_KEPT)
+@click.option("--verify", is_flag=True, help="Read what is there already, and replace what is damaged.")
 @json_option
 @click.option("--quiet", is_flag=True, help=_QUIET)
-def push(reference: str, url: str, under: str | None, as_json: bool, quiet: bool) -> None:
+def push(reference: str, url: str, under: str | None, verify: bool, as_json: bool, quiet: bool) -> None:
     """Bring a version to a remote: a folder, s3://BUCKET/FOLDER, hf://USER/REPOSITORY, or any URL that fsspec
     can write to.
 
@@ -31,7 +32,7 @@ def push(reference: str, url: str, under: str | None, as_json: bool, quiet: bool
     from aigc_core.progress import Progress
     from aigc_core.weights.remotes.push import push as send
 
-    done = send(reference, url, under=under, progress=Progress(False if quiet else None))
+    done = send(reference, url, under=under, verify=verify, progress=Progress(False if quiet else None))
     if as_json:
         _print_json(done)
         return

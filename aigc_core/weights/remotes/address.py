@@ -11,7 +11,7 @@ from aigc_core.errors import AigcError, UsageError
 from aigc_core.files import user_path
 from aigc_core.weights.remotes.folder import Folder
 from aigc_core.weights.remotes.remote import Remote
-from aigc_core.weights.remotes.trouble import attempt, explained, missing_library
+from aigc_core.weights.remotes.trouble import attempt, explained, missing_library, without_password
 
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.ASCII | re.DOTALL)
 
@@ -65,8 +65,3 @@ def _elsewhere(url: str, scheme: str) -> Remote:
         raise explained(error, shown) from error
     kinds = {"http": Web, "https": Web, "s3": Bucket, "s3a": Bucket, "hf": Hub}
     return kinds.get(scheme, Objects)(shown, fs, root)
-
-
-def without_password(url: str) -> str:
-    """A URL that can be shown."""
-    return re.sub(r"(://)[^/@]*@", r"\1***@", url) if "://" in url and not url.startswith("hf://") else url

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from aigc_core.errors import NotFoundError, UsageError
 from aigc_core.progress import Bar
-from aigc_core.weights.blobs import digest_of
 from aigc_core.weights.remotes.objects import Objects
 
 PART: Final = 8 * 2**20
@@ -41,6 +40,12 @@ class Bucket(Objects):
         bucket, key, _ = self.fs.split_path(self.path(path))
         return {"Bucket": bucket, "Key": key}
 
+    def _size(self, path: str) -> int | None:
+        try:
+            return int(self.fs.call_s3("head_object", **self._place(path))["ContentLength"])
+        except FileNotFoundError:
+            return None
+
     def _make_folder(self, path: str) -> None:
         """There are none; and s3fs would create the bucket."""
 
@@ -56,6 +61,7 @@ class Bucket(Objects):
         return True
 
     def _upload(self, path: str, source: Path, digest: str, size: int, bar: Bar) -> None:
+        self.check_source(source, digest)
         for _ in range(2):
             try:
                 etag = (
@@ -65,23 +71,19 @@ class Bucket(Objects):
                 etag = ""
             if self._arrived(path, etag, digest, size):
                 return
-            if digest_of(source) != digest:
-                break
-        raise self.unlike(path, source, digest)
+        self._discard(path)
+        raise self.unlike(path)
 
     def _arrived(self, path: str, etag: str, digest: str, size: int) -> bool:
         """By the MD5 of the parts that the server has; if its ETag is none (some encrypted buckets), all of it
         is read again."""
-        self._forget()
         try:
-            info = self.fs.info(self.path(path))
+            head = self.fs.call_s3("head_object", **self._place(path))
         except FileNotFoundError:
             return False
-        if info["size"] != size:
+        if head["ContentLength"] != size:
             return False
-        if str(info.get("ETag", "")).strip('"') == etag:
-            return True
-        return self.digest(path, size) == digest
+        return str(head.get("ETag", "")).strip('"') == etag or self.digest(path, size) == digest
 
     def _put(self, path: str, source: Path, size: int, bar: Bar) -> str:
         content = source.read_bytes()

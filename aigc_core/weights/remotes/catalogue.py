@@ -18,6 +18,7 @@ from aigc_core.weights.manifest import (
     parse_version,
 )
 from aigc_core.weights.remotes.remote import Remote
+from aigc_core.weights.remotes.trouble import attempt
 
 _FILE: Final = re.compile(rf"({NAME.pattern})@({NAME.pattern})\.json", re.ASCII)
 
@@ -170,10 +171,18 @@ def listing(remote: Remote) -> tuple[list[Listed], list[str]]:
     return found, remarks
 
 
-def missing(remote: Remote, of: Manifest) -> dict[str, int]:
-    """The digests, and sizes, of a manifest's files that are not there, or are there in another size."""
+def missing(remote: Remote, of: Manifest, *, verify: bool = False) -> dict[str, int]:
+    """The digests, and sizes, of a manifest's files that are not there, or are there in another size.
+    `verify` reads those that are there, and counts the damaged ones, too."""
+
+    def whole(digest: str, size: int) -> bool:
+        path = blob_path(digest)
+        if remote.size(path) != size:
+            return False
+        return not verify or attempt(remote.where(path), lambda: remote.digest(path, size)) == digest
+
     wanted = {file.digest: file.size for file in of.files.values()}
-    return {digest: size for digest, size in wanted.items() if remote.size(blob_path(digest)) != size}
+    return {digest: size for digest, size in wanted.items() if not whole(digest, size)}
 
 
 def _manifests(remote: Remote, digests: list[str], remarks: list[str]) -> dict[str, Manifest]:

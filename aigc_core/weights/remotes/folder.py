@@ -100,7 +100,8 @@ class Folder(Remote):
                     arrival.append(piece)
 
         if not receive(self.layout, self._path(path), digest, size, bar, bring):
-            raise self.unlike(path, source, digest)
+            self.check_source(source, digest)
+            raise self.unlike(path)
 
 
 def _other_size(file: BinaryIO, size: int) -> str:

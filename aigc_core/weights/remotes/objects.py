@@ -37,11 +37,12 @@ class Objects(Remote):
             part = [self.path(path) for path in paths[i : i + _AT_ONCE]]
             answers = self.fs.cat_ranges(part, 0, most + 1, on_error="return")
             for path, answer in zip(paths[i:], answers, strict=False):
-                found.append(self._again(path, most) if isinstance(answer, Exception) else bytes(answer))
+                whole = not isinstance(answer, Exception) and len(answer) <= most
+                found.append(bytes(answer) if whole else self._again(path, most))
         return found
 
     def _again(self, path: str, most: int) -> bytes | None:
-        """What failed among many is asked for alone."""
+        """What failed among many is asked for alone; of one that is too large, no byte."""
         try:
             return self.get(path, most)
         except DamagedFileError:
@@ -92,12 +93,14 @@ class Objects(Remote):
         return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
 
     def _upload(self, path: str, source: Path, digest: str, size: int, bar: Bar) -> None:
+        self.check_source(source, digest)
         for _ in range(2):
             self._send(path, source, size, bar)
             if self._size(path) == size and self.digest(path, size) == digest:
                 return
             bar.update(-size)
-        raise self.unlike(path, source, digest)
+        self._discard(path)
+        raise self.unlike(path)
 
     def _send(self, path: str, source: Path, size: int, bar: Bar) -> None:
         from fsspec.callbacks import Callback
@@ -113,6 +116,11 @@ class Objects(Remote):
         told = Told()
         self.fs.put_file(str(source), self.path(path), callback=told)
         bar.update(size - told.sent)  # some tell nothing
+
+    def _discard(self, path: str) -> None:
+        """Takes away what is not what its name says."""
+        with contextlib.suppress(Exception):
+            self.fs.rm_file(self.path(path))
 
     def _create(self, path: str, content: bytes) -> bool:
         self._make_folder(path)

@@ -47,13 +47,15 @@ def push(
     url: str | Path,
     *,
     under: str | None = None,
+    verify: bool = False,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Moved:
     """Brings `NAME` (its newest version), `NAME@V` or `NAME@ALIAS` to a remote: a folder, or a URL that fsspec
     knows. An alias that is named here is set there, too.
 
-    `under` is its name there, with or without a number; else it keeps both. Only what is missing travels, and the
+    under: its name there, with or without a number; else it keeps both. verify: reads what is there already, and
+    replaces what is damaged. Only what is missing travels, and the
     version is there as soon as all of it is.
     Raises UsageError if another manifest has the number, NotFoundError, DamagedFileError, StorageError;
     InterruptedRun after Ctrl-C or SIGTERM.
@@ -70,7 +72,7 @@ def push(
             remote = open_remote(url, writing=True)
         with remote.using(), stoppable(remote.kept):
             _check_number(remote, name, number, of.digest)
-            files, size = _send(remote, store, of, progress or Progress(False))
+            files, size = _send(remote, store, of, verify, progress or Progress(False))
             new = _commit(remote, VersionRecord(name, number, of.digest, record.published))
             if asked.alias is not None:
                 _set_alias(remote, name, asked.alias, number)
@@ -85,9 +87,9 @@ def target(under: str | None, name: str, number: int) -> tuple[str, int]:
     return other.name, other.number or number
 
 
-def _send(remote: Remote, store: Store, of: Manifest, progress: Progress) -> tuple[int, int]:
+def _send(remote: Remote, store: Store, of: Manifest, verify: bool, progress: Progress) -> tuple[int, int]:
     """Sends what is not there; the manifest after all that it names. How many blobs, and bytes of them."""
-    wanted = missing(remote, of)
+    wanted = missing(remote, of, verify=verify)
     for digest, size in wanted.items():
         path = store.layout.blob(digest)
         if not path.is_file() or path.stat().st_size != size:

@@ -11,7 +11,7 @@ from typing import Final
 
 from aigc_core.errors import DamagedFileError, UsageError
 from aigc_core.progress import Bar
-from aigc_core.weights.blobs import digest_of
+from aigc_core.weights.blobs import is_whole
 from aigc_core.weights.remotes.trouble import attempt
 
 CHUNK: Final = 4 * 2**20
@@ -114,10 +114,13 @@ class Remote(ABC):
     def _read_only(self) -> UsageError:
         return UsageError(f"{self.url} can only be read; push to a folder, s3:// or hf://")
 
-    def unlike(self, path: str, source: Path, digest: str) -> DamagedFileError:
-        """What arrived is not the file, after several tries: says on which side the fault is."""
-        if digest_of(source) != digest:
-            return DamagedFileError(f"{source}: altered or damaged; pull it again from where it was pushed")
+    def check_source(self, source: Path, digest: str) -> None:
+        """Raises DamagedFileError if what is to be sent is not what its name says."""
+        if not is_whole(source, digest):
+            raise DamagedFileError(f"{source}: altered or damaged; pull it again from where it was pushed")
+
+    def unlike(self, path: str) -> DamagedFileError:
+        """What arrived is not what was sent."""
         return DamagedFileError(
             f"{self.where(path)}: not what was sent arrived there, twice; look after its disk"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -94,7 +95,12 @@ def reason(error: BaseException) -> str:
     else:
         text = str(error) or type(error).__name__
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text[:200]
+    return without_password(text)[:200]
+
+
+def without_password(text: str) -> str:
+    """A URL, or words that hold some, that can be shown. (A hub's `hf://user/name@branch` has no password.)"""
+    return re.sub(r"(://)[^/@\s]*@", r"\1***@", text)
 
 
 def _status(error: BaseException) -> int | None:

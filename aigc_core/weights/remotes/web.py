@@ -6,8 +6,9 @@ import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import unquote
 
-from aigc_core.errors import DamagedFileError
+from aigc_core.errors import DamagedFileError, UsageError
 from aigc_core.weights.remotes.objects import Objects
 from aigc_core.weights.remotes.remote import CHUNK
 
@@ -18,6 +19,10 @@ SILENCE: Final = 60.0
 class Web(Objects):
     """One request brings the rest of a file. A server that ignores ranges sends it from the start; then what is
     there already is read past."""
+
+    def check(self, *, writing: bool) -> None:
+        if writing:
+            raise self._read_only()
 
     def stream(self, path: str, start: int, size: int) -> Iterator[tuple[int, bytes]]:
         with self._opened(path, start) as file:
@@ -72,18 +77,13 @@ class Web(Objects):
 
     def _names(self, folder: str) -> list[str]:
         """The links of the folder's page, where the server makes one."""
-        found = self.fs.ls(self.path(f"{folder}/"), detail=False)
-        names = (str(name).rstrip("/").rpartition("/")[2] for name in found)
-        return sorted(name.replace("%40", "@") for name in names)
-
-    def _upload(self, *_: object) -> None:
-        raise self._read_only()
-
-    def _create(self, *_: object) -> bool:
-        raise self._read_only()
-
-    def _replace(self, *_: object) -> None:
-        raise self._read_only()
+        try:
+            found = self.fs.ls(self.path(f"{folder}/"), detail=False)
+        except FileNotFoundError:
+            if folder != "versions":  # there need not be any of the others
+                return []
+            raise UsageError(f"{self.url} can't be listed; name the version: NAME@V") from None
+        return sorted(unquote(str(name).rstrip("/").rpartition("/")[2]) for name in found)
 
 
 def _extent(answer: Any, asked: int) -> tuple[int, int | None]:
