@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from helpers import Run, weights_bytes
+from hub import Hub, running
 from strangers import HubStandIn, serving
 
 import aigc_core as aigc
@@ -75,13 +77,26 @@ def hub(tmp_path: Path) -> Iterator[str]:
         _registry["hf"] = before
 
 
-@pytest.fixture(params=["folder", "memory", "s3", "hf"])
+@pytest.fixture
+def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """huggingface_hub's own file system, and a server that it talks to."""
+    from fsspec.config import conf
+
+    with running() as server:
+        monkeypatch.setitem(conf, "hf", {"endpoint": server.url, "token": "hf_secret"})
+        yield server
+
+
+@pytest.fixture(params=["folder", "memory", "s3", "hf", "hub"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A remote of each kind."""
     if request.param == "s3":
         return str(request.getfixturevalue("bucket"))
     if request.param == "hf":
         return str(request.getfixturevalue("hub"))
+    if request.param == "hub":
+        request.getfixturevalue("hub_server")
+        return "hf://user/repository/below"
     if request.param == "memory":
         return f"memory://{tmp_path.name}/{random.randrange(10**12)}"
     return str(tmp_path / "remote")
@@ -253,6 +268,32 @@ def test_of_six_hosts_that_push_one_number_at_once_one_succeeds(
     assert [listed.manifest.digest for listed in found] == made
 
 
+def test_of_two_commits_to_the_hub_upon_one_state_one_is_refused(hub_server: Hub, tmp_path: Path) -> None:
+    stores = [Store(tmp_path / f"host{i}") for i in range(2)]
+    for i, store in enumerate(stores):
+        publish(i, store, size=8 + i)
+    hub_server.at_once = threading.Barrier(2)
+
+    def one(store: Store) -> bool:
+        try:
+            return aigc.push("tiny@1", "hf://user/repository", store=store).new
+        except UsageError:
+            return False
+
+    with ThreadPoolExecutor(2) as hosts:
+        assert sorted(hosts.map(one, stores)) == [False, True]
+    assert hub_server.refused == 1
+    assert versions("hf://user/repository") == ["tiny@1"]
+
+
+def test_a_repository_that_is_not_there(hub_server: Hub, aigc: Run) -> None:
+    publish(1)
+    for verb in ("push", "pull"):
+        done = aigc("weights", verb, "tiny", "hf://user/another")
+        assert done.code == 3
+        assert "there is no such repository, or you may not see it; create it first" in done.error
+
+
 def test_what_was_removed_is_neither_pulled_nor_numbered_anew(tmp_path: Path, other: Store) -> None:
     url = str(tmp_path / "remote")
     publish(1)
@@ -270,6 +311,17 @@ def test_what_was_removed_is_neither_pulled_nor_numbered_anew(tmp_path: Path, ot
     other.remove("mine@1")
     with pytest.raises(UsageError, match="was removed here"):
         aigc.pull("tiny@1", url, store=other, under="mine@1")
+
+
+def test_four_commands_that_pull_one_version_at_once(tmp_path: Path, other: Store) -> None:
+    version = large()
+    aigc.push("tiny", tmp_path / "remote")
+    with serving(tmp_path / "remote") as server, ThreadPoolExecutor(4) as commands:
+        list(commands.map(lambda _: aigc.pull("tiny@1", server.url, store=other), range(4)))
+    weights = version.manifest.weights.digest[7:]
+    assert sum(weights in path for path, _ in server.asked) == 1, "the others wait for it"
+    assert bytes_of(other, "tiny") == version.path.read_bytes()
+    assert list(other.layout.partial.iterdir()) == []
 
 
 def test_a_remote_folder_is_a_store(tmp_path: Path) -> None:
@@ -665,6 +717,7 @@ def test_a_blob_that_is_missing_there(url: str, other: Store) -> None:
     [
         ("/no/such/folder", 3, "no folder"),
         ("", 2, "empty"),
+        ("s3:/bucket", 2, "a URL has '://'"),
         ("file://relative", 2, "a whole path"),
         ("foo://x", 2, "nothing is known of foo://"),
         ("s3://", 2, "names no bucket"),
@@ -817,4 +870,4 @@ def test_killed_at_any_line_with_a_bucket(verb: str, stride: int, home: Path, bu
     publish(2)
     if verb == "pull":
         aigc.push("tiny@2", bucket)
-    assert kills(verb, home, bucket, stride) >= 2 * 400 // stride
+    assert kills(verb, home, bucket, stride) >= 500 // stride

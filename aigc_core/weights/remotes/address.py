@@ -14,6 +14,7 @@ from aigc_core.weights.remotes.remote import Remote
 from aigc_core.weights.remotes.trouble import attempt, explained, missing_library, without_password
 
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.ASCII | re.DOTALL)
+_MISSPELT: Final = re.compile(r"[a-z][a-z0-9+.-]+:", re.ASCII)
 
 
 def open_remote(url: str | Path, *, writing: bool = False) -> Remote:
@@ -27,6 +28,10 @@ def open_remote(url: str | Path, *, writing: bool = False) -> Remote:
         raise UsageError("the remote is empty; give a folder, s3://, hf:// or https://")
     match = _SCHEME.fullmatch(text)
     if match is None:
+        if _MISSPELT.match(text) and not user_path(text).exists():
+            raise UsageError(
+                f"{text}: a URL has '://', as in s3://bucket/folder; a folder of that name: ./{text}"
+            )
         remote: Remote = Folder(text, user_path(text).absolute())
     elif match[1] in ("file", "local"):
         path = Path(match[2])
