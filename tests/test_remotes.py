@@ -676,6 +676,19 @@ def test_hostile_names_in_a_listing_are_passed_over(tmp_path: Path) -> None:
     assert versions(str(tmp_path / "remote")) == ["tiny@1"]
 
 
+def test_a_listing_shows_no_commands_to_the_terminal(tmp_path: Path, aigc: Run) -> None:
+    record = {"parameters": "\x1b[2J", "training": {"steps": [1]}, "data": {"name": "\x1b]0;hi\x07"}}
+    forge(tmp_path / "remote", "tiny", 1, model="\x1b[31mtiny/toy", record=record)
+    done = aigc("weights", "list", "--remote", tmp_path / "remote")
+    assert done.code == 0
+    assert "?[31mtiny/toy" in done.out
+    assert done.out.replace("\n", " ").isprintable()
+    matching = ("--remote", tmp_path / "remote", "--json")
+    assert len(json.loads(aigc("weights", "list", "t*", "--model", "*toy", *matching).out)) == 1
+    assert json.loads(aigc("weights", "list", "x*", *matching).out) == []
+    assert "no weights match" in aigc("weights", "list", "x*", *matching[:2]).error
+
+
 @pytest.mark.parametrize(
     "reference",
     ["..", "../x", "CON", "con", "a/b", "tiny@0", "tiny@-1", "tiny@", "@1", "tiny@1@2", f"tiny@{2**70}", "tiny@../x"],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import click
 
-from aigc_core.cli.common import WeightsName, json_option, note, plural, print_json, program, table
+from aigc_core.cli.common import WeightsName, amount, json_option, note, plural, print_json, program
 
 if TYPE_CHECKING:
     from aigc_core.weights.remotes.push import Moved
@@ -74,8 +75,10 @@ def pull(reference: str, url: str, under: str | None, as_json: bool, quiet: bool
     click.echo(f"  next      {program()} sample {done.weights}")
 
 
-def list_remote(url: str, as_json: bool) -> None:
-    """`aigc weights list --remote URL`: all versions there; damaged ones are named and the rest is shown."""
+def list_remote(url: str, wanted: tuple[str | None, str | None, str | None], as_json: bool) -> None:
+    """`aigc weights list --remote URL`: the versions there whose name, model and data match; damaged ones are named
+    and the rest is shown."""
+    from aigc_core.cli.store import weights_table
     from aigc_core.weights.remotes.address import open_remote
     from aigc_core.weights.remotes.catalogue import listing
 
@@ -83,29 +86,26 @@ def list_remote(url: str, as_json: bool) -> None:
     found, remarks = listing(remote)
     for remark in remarks:
         note(remark)
-    rows = [listed.row() for listed in found]
+    name, model, data = (pattern or "*" for pattern in wanted)
+    rows = [
+        row
+        for row in (listed.row() for listed in found)
+        if fnmatchcase(row["weights"].partition("@")[0], name)
+        and fnmatchcase(row["model"], model)
+        and fnmatchcase(str(row["data"]), data)
+    ]
     if as_json:
         print_json(rows)
-        return
-    if not rows:
+    elif rows:
+        weights_table(rows)
+    elif found:
+        note(f"no weights match; see them all: {program()} weights list --remote {remote.url}")
+    else:
         note(f"no weights at {remote.url}; push some: {program()} weights push NAME {remote.url}")
-        return
-    table(
-        [
-            [
-                str(row["weights"]), ",".join(row["aliases"]), str(row["model"]), str(row["data"]),
-                str(row["steps"]), f"{row['bytes'] / 1e6:,.1f}", str(row["tensors_digest"])[7:19],
-            ]
-            for row in rows
-        ],
-        ["WEIGHTS", "ALIASES", "MODEL", "DATA", "STEPS", "MB", "DIGEST"],
-    )  # fmt: skip
 
 
 def _amount(done: Moved) -> str:
-    return (
-        f"{plural(done.files, 'file')}, {done.bytes / 1e6:,.1f} MB" if done.files else "nothing had to travel"
-    )
+    return f"{plural(done.files, 'file')}, {amount(done.bytes)}" if done.files else "nothing had to travel"
 
 
 def _print_json(done: Moved) -> None:

@@ -45,18 +45,19 @@ class Listed:
     aliases: tuple[str, ...]
 
     def row(self) -> dict[str, Any]:
-        """What a listing tells of it."""
+        """What a listing tells of it: plain words and numbers, whatever a stranger has put there."""
         record = self.manifest.record
+        parameters = record.get("parameters")
         return {
             "weights": f"{self.record.name}@{self.record.number}",
-            "model": self.manifest.model,
-            "data": _part(record, "data").get("name"),
-            "steps": _part(record, "training").get("steps"),
-            "parameters": record.get("parameters"),
+            "model": _plain(self.manifest.model),
+            "data": _plain(_part(record, "data").get("name")),
+            "steps": _plain(_part(record, "training").get("steps")),
+            "parameters": parameters if isinstance(parameters, int) else None,
             "bytes": self.manifest.weights.size,
             "tensors_digest": self.manifest.tensors_digest,
             "manifest": self.manifest.digest,
-            "published": self.record.published,
+            "published": _plain(self.record.published),
             "aliases": list(self.aliases),
         }
 
@@ -233,3 +234,10 @@ def _usable(name: str) -> bool:
 def _part(record: Any, key: str) -> dict[str, Any]:
     value = record.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _plain(value: Any) -> str | int | None:
+    """A number, or a text that no terminal takes for commands."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else "?" for c in value)[:200]
+    return value if isinstance(value, int) else None
