@@ -12,6 +12,7 @@ from typing import Any, Final
 from aigc_core.errors import NotFoundError, UsageError
 from aigc_core.progress import Bar
 from aigc_core.weights.remotes.objects import Objects
+from aigc_core.weights.remotes.remote import CHUNK
 
 PART: Final = 8 * 2**20
 """Bytes of a part; the protocol wants at least 5 MiB and at most 10,000 parts."""
@@ -35,6 +36,21 @@ class Bucket(Objects):
             raise NotFoundError(f"{self.url}: there is no bucket {bucket!r}; create it first") from None
         except PermissionError:  # who may use its files need not be allowed to ask for the bucket
             pass
+
+    def stream(self, path: str, start: int, size: int) -> Iterator[tuple[int, bytes]]:
+        """One request brings the rest of the file."""
+        from fsspec.asyn import sync
+
+        self._check_size(path, size)
+        if start >= size:  # of nothing there is no range
+            return
+        body = self.fs.call_s3("get_object", **self._place(path), Range=f"bytes={start}-{size - 1}")["Body"]
+        try:
+            while piece := sync(self.fs.loop, body.read, CHUNK):
+                yield start, piece
+                start += len(piece)
+        finally:
+            self.fs.loop.call_soon_threadsafe(body.close)
 
     def _place(self, path: str) -> dict[str, str]:
         bucket, key, _ = self.fs.split_path(self.path(path))

@@ -9,10 +9,12 @@ from typing import Any, Final
 
 from aigc_core.errors import DamagedFileError
 from aigc_core.progress import Bar
-from aigc_core.weights.remotes.remote import CHUNK, Remote
+from aigc_core.weights.remotes.remote import Remote
 
 _AT_ONCE: Final = 200
 """Small files that are asked for together."""
+_RANGE: Final = 16 * 2**20
+"""Bytes that are asked for at a time."""
 
 
 class Objects(Remote):
@@ -49,6 +51,17 @@ class Objects(Remote):
             return b""
 
     def stream(self, path: str, start: int, size: int) -> Iterator[tuple[int, bytes]]:
+        self._check_size(path, size)
+        with self.fs.open(self.path(path), "rb", cache_type="none") as file:
+            file.seek(start)
+            while start < size:
+                piece = file.read(min(_RANGE, size - start))
+                if not piece:
+                    return
+                yield start, piece
+                start += len(piece)
+
+    def _check_size(self, path: str, size: int) -> None:
         found = self._size(path)
         if found is None:
             raise FileNotFoundError("the file is missing there")
@@ -56,14 +69,6 @@ class Objects(Remote):
             raise DamagedFileError(
                 f"{self.where(path)}: {found} bytes, not the {size} that its manifest promises"
             )
-        with self.fs.open(self.path(path), "rb", cache_type="none") as file:
-            file.seek(start)
-            while start < size:
-                chunk = file.read(min(CHUNK, size - start))
-                if not chunk:
-                    return
-                yield start, chunk
-                start += len(chunk)
 
     def _get(self, path: str, most: int) -> bytes | None:
         size = self._size(path)
