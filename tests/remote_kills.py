@@ -24,7 +24,7 @@ import s3fs  # noqa: F401  # once, before the forks
 from aigc_core import files
 from aigc_core.weights import store as store_module
 from aigc_core.weights.layout import blob_path
-from aigc_core.weights.remotes import bucket, catalogue, objects  # noqa: F401
+from aigc_core.weights.remotes import bucket, catalogue
 from aigc_core.weights.remotes.address import open_remote
 from aigc_core.weights.remotes.pull import pull
 from aigc_core.weights.remotes.push import push
@@ -99,6 +99,7 @@ def place(verb: str, home: Path, url: str, number: int) -> tuple[Callable[[], ob
 
 
 def main() -> None:
+    bucket.PART = 5 * 2**20  # so that a small file is sent in parts
     verb, home, url, stride = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     for kills in itertools.count():
         number = 1 + kills * stride

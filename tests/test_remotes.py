@@ -762,6 +762,21 @@ def test_a_bucket_that_is_not_there_or_not_ours(
     assert "access was refused" in done.error
 
 
+def test_a_key_that_the_server_does_not_know(aigc: Run, bucket: str, moto: str) -> None:
+    import requests
+
+    publish(1)
+    requests.post(f"{moto}/moto-api/reset-auth", data=b"0", timeout=10)  # from now on it asks who we are
+    try:
+        for arguments in (("push", "tiny", bucket), ("pull", "tiny", bucket), ("list", "--remote", bucket)):
+            done = aigc("weights", *arguments)
+            assert done.code == 8
+            assert "access was refused" in done.error
+            assert "check your credentials" in done.error
+    finally:
+        requests.post(f"{moto}/moto-api/reset-auth", data=b"inf", timeout=10)
+
+
 def test_a_password_is_used_and_not_shown(tmp_path: Path, aigc: Run) -> None:
     with serving(tmp_path, "forbids") as server:
         url = server.url.replace("http://", "http://me:secret@")
@@ -880,7 +895,7 @@ def test_killed_at_any_line_between_folders(verb: str, stride: int, home: Path, 
 @pytest.mark.parametrize("stride", [301, pytest.param(7, marks=pytest.mark.slow)])
 def test_killed_at_any_line_with_a_bucket(verb: str, stride: int, home: Path, bucket: str) -> None:
     publish(1)
-    publish(2)
+    publish(2, size=5 * 2**20 + 10)  # two parts
     if verb == "pull":
         aigc.push("tiny@2", bucket)
     assert kills(verb, home, bucket, stride) >= 500 // stride

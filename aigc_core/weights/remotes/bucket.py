@@ -18,6 +18,8 @@ PART: Final = 8 * 2**20
 """Bytes of a part; the protocol wants at least 5 MiB and at most 10,000 parts."""
 _MOST_PARTS: Final = 9000
 _TAKEN: Final = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_UNUSABLE: Final = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "InvalidRequest"}
+"""What an unfinished upload is that another program, or other settings, began."""
 
 
 class Bucket(Objects):
@@ -78,13 +80,18 @@ class Bucket(Objects):
 
     def _upload(self, path: str, source: Path, digest: str, size: int, bar: Bar) -> None:
         self.check_source(source, digest)
-        for _ in range(2):
+        for fresh in (False, True):
+            etag = ""
             try:
-                etag = (
-                    self._put(path, source, size, bar) if size <= PART else self._put_parts(path, source, bar)
-                )
+                if size <= PART:
+                    etag = self._put(path, source, size, bar)
+                else:
+                    etag = self._put_parts(path, source, bar, fresh)
             except FileNotFoundError:  # another push of the same file has finished the upload
-                etag = ""
+                pass
+            except OSError as error:
+                if fresh or _code(error) not in _UNUSABLE:
+                    raise
             if self._arrived(path, etag, digest, size):
                 return
         self._discard(path)
@@ -107,9 +114,9 @@ class Bucket(Objects):
         bar.update(size)
         return _md5(content).hex()
 
-    def _put_parts(self, path: str, source: Path, bar: Bar) -> str:
+    def _put_parts(self, path: str, source: Path, bar: Bar, fresh: bool) -> str:
         place = self._place(path)
-        upload, there = self._unfinished(place)
+        upload, there = (None, {}) if fresh else self._unfinished(place)
         if upload is None:
             upload = self.fs.call_s3("create_multipart_upload", **place)["UploadId"]
         count, sums = 0, b""
