@@ -6,12 +6,12 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from aigc_core.errors import DamagedFileError
-from aigc_core.files import flush, make_folder, storage_errors
+from aigc_core.files import flush, make_folder, storage_errors, sync_folder
 from aigc_core.progress import Bar
 from aigc_core.weights import blobs
 from aigc_core.weights.layout import Layout, hexadecimal
@@ -86,6 +86,14 @@ def receive(
                     return True
                 arrival.restart()
     return False
+
+
+def settle(layout: Layout, paths: Iterable[Path]) -> None:
+    """Has the disk hold the names of files that are there: who brought them may have been killed just before."""
+    with storage_errors(layout.root):
+        for path in paths:
+            sync_folder(path.parent)
+            blobs.make_durable_folder(path.parent, layout.root)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,7 +19,7 @@ from aigc_core.files import (
 from aigc_core.progress import Bar
 from aigc_core.weights.layout import Layout
 from aigc_core.weights.locks import shared
-from aigc_core.weights.remotes.arrival import Arrival, receive
+from aigc_core.weights.remotes.arrival import Arrival, receive, settle
 from aigc_core.weights.remotes.remote import CHUNK, Remote
 
 
@@ -48,6 +48,9 @@ class Folder(Remote):
     def using(self) -> Iterator[None]:
         with shared(self.layout.lock):
             yield
+
+    def settle(self, paths: Sequence[str]) -> None:
+        settle(self.layout, map(self._path, paths))
 
     def stream(self, path: str, start: int, size: int) -> Iterator[tuple[int, bytes]]:
         with open(self._path(path), "rb") as file:

@@ -11,6 +11,7 @@ from aigc_core.weights.blobs import is_whole
 from aigc_core.weights.layout import hexadecimal
 from aigc_core.weights.manifest import Manifest
 from aigc_core.weights.remotes.address import open_remote
+from aigc_core.weights.remotes.arrival import settle
 from aigc_core.weights.remotes.catalogue import find, manifest, parse_reference
 from aigc_core.weights.remotes.fetch import fetch
 from aigc_core.weights.remotes.push import Moved, target
@@ -55,6 +56,9 @@ def pull(
                     for digest, size in wanted.items():
                         fetch(remote, digest, size, store, bar)
                 store.add_manifest(content)
+                layout = store.layout
+                blobs = (layout.blob(file.digest) for file in of.files.values())
+                settle(layout, [layout.manifest(of.digest), *blobs])
                 version = store.commit(name, of.digest, number)
     return Moved(str(version), None, of.digest, len(wanted), total, new, remote.url)
 

@@ -55,8 +55,7 @@ def push(
     knows. An alias that is named here is set there, too.
 
     under: its name there, with or without a number; else it keeps both. verify: reads what is there already, and
-    replaces what is damaged. Only what is missing travels, and the
-    version is there as soon as all of it is.
+    replaces what is damaged. Only what is missing travels, and the version is there as soon as all of it is.
     Raises UsageError if another manifest has the number, NotFoundError, DamagedFileError, StorageError;
     InterruptedRun after Ctrl-C or SIGTERM.
     """
@@ -104,6 +103,7 @@ def _send(remote: Remote, store: Store, of: Manifest, verify: bool, progress: Pr
     if remote.size(path_there) != len(content) or remote.get(path_there, len(content)) != content:
         with Progress(False).bar(0, "", "") as silent:
             remote.upload(path_there, own, of.digest, len(content), silent)
+    remote.settle([path_there, *(blob_path(file.digest) for file in of.files.values())])
     return len(wanted), total
 
 

@@ -80,6 +80,9 @@ class Remote(ABC):
 
         attempt(self.where(path), once)
 
+    def settle(self, paths: Sequence[str]) -> None:  # noqa: B027  # most are settled by then
+        """Makes sure that files which are there stay there, before something refers to them."""
+
     def create(self, path: str, content: bytes) -> bool:
         """Writes a small file unless its name is taken; False says that it is."""
         return attempt(self.where(path), lambda: self._create(path, content))
