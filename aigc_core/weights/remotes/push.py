@@ -126,6 +126,7 @@ def _commit(remote: Remote, record: VersionRecord) -> bool:
     made = False
     for _ in range(5):
         if _check_number(remote, record.name, record.number, record.manifest):
+            remote.settle([path])
             return made
         made = remote.create(path, record.encode())
     raise StorageError(f"{remote.where(path)}: cannot be created, nor read; the same command tries again")
