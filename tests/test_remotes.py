@@ -799,6 +799,24 @@ def test_the_web_is_only_read(tmp_path: Path, aigc: Run) -> None:
         assert "can't be listed; name the version: NAME@V" in done.error
 
 
+def test_a_server_that_lists_its_folders_is_listed(tmp_path: Path, other: Store) -> None:
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    publish(1)
+    publish(2)
+    aigc.push("tiny@1", tmp_path / "remote")
+    aigc.push("tiny@2", tmp_path / "remote")
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path / "remote")
+    ) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert [listed.record.number for listed in listing(open_remote(url))[0]] == [1, 2]
+        assert aigc.pull("tiny", url, store=other).weights == "tiny@2"
+        server.shutdown()
+
+
 def test_a_read_only_folder_is_read(tmp_path: Path, other: Store) -> None:
     publish(1)
     remote = tmp_path / "remote"

@@ -93,7 +93,7 @@ class Remote(ABC):
 
     @abstractmethod
     def stream(self, path: str, start: int, size: int) -> Iterator[tuple[int, bytes]]:
-        """Pieces of a file of `size` bytes with their places in it, from `start` on, or from further ahead if
+        """Pieces of a file of `size` bytes with their places in it, from `start` on, or from its beginning if
         the server knows no ranges. Ends early when the connection does. Raises whatever its library raises."""
 
     @abstractmethod

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
 from aigc_core.errors import DamagedFileError, UsageError
 from aigc_core.weights.remotes.objects import Objects
-from aigc_core.weights.remotes.remote import CHUNK
+from aigc_core.weights.remotes.remote import CHUNK, Remote
 
 SILENCE: Final = 60.0
 """Seconds without a byte after which a connection is given up."""
+_MOST_LINKS: Final = 64 * 2**20
+"""Bytes of a page that lists a folder."""
 
 
 class Web(Objects):
@@ -62,28 +64,32 @@ class Web(Objects):
             raise DamagedFileError(f"{self.where(path)}: the server sent a page of HTML instead of the file")
 
     def _get(self, path: str, most: int) -> bytes | None:
+        return self._small(path, most)
+
+    def _small(self, path: str, most: int, *, page: bool = False) -> bytes | None:
         content = b""
         try:
             with self._opened(path, 0) as file:
-                self._no_page(path, file.r.headers)
+                if not page:
+                    self._no_page(path, file.r.headers)
                 while len(content) < most and (chunk := file.read(most - len(content))):
                     content += chunk
         except FileNotFoundError:
             return None
         return content
 
-    def get_many(self, paths: Any, most: int) -> list[bytes | None]:
-        return super(Objects, self).get_many(paths, most)
+    def get_many(self, paths: Sequence[str], most: int) -> list[bytes | None]:
+        return Remote.get_many(self, paths, most)  # one after the other, and no more of each than `most`
 
     def _names(self, folder: str) -> list[str]:
         """The links of the folder's page, where the server makes one."""
-        try:
-            found = self.fs.ls(self.path(f"{folder}/"), detail=False)
-        except FileNotFoundError:
+        page = self._small(f"{folder}/", _MOST_LINKS, page=True)
+        if page is None:
             if folder != "versions":  # there need not be any of the others
                 return []
-            raise UsageError(f"{self.url} can't be listed; name the version: NAME@V") from None
-        return sorted(unquote(str(name).rstrip("/").rpartition("/")[2]) for name in found)
+            raise UsageError(f"{self.url} can't be listed; name the version: NAME@V")
+        links = re.findall(r"""href=["']([^"'?#]+)["']""", page.decode(errors="replace"))
+        return sorted({unquote(link.rstrip("/").rpartition("/")[2]) for link in links})
 
 
 def _extent(answer: Any, asked: int) -> tuple[int, int | None]:
