@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         SamplerSpec,
     )
     from aigc_core.training.job import train
+    from aigc_core.weights.remotes.pull import pull
+    from aigc_core.weights.remotes.push import push
 
 _HOMES = {
     "CheckContext": "backends",
@@ -40,6 +42,8 @@ _HOMES = {
     "list_models": "api",
     "list_weights": "api",
     "load": "api",
+    "pull": "weights.remotes.pull",
+    "push": "weights.remotes.push",
     "replay": "provenance.replay",
     "sample": "sampling.draw",
     "trace": "provenance.trace",
@@ -73,6 +77,8 @@ __all__ = [
     "list_models",
     "list_weights",
     "load",
+    "pull",
+    "push",
     "replay",
     "sample",
     "trace",

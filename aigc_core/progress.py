@@ -35,6 +35,7 @@ class Progress:
             total=total,
             desc=text,
             unit=unit,
+            unit_scale=unit == "B",
             initial=initial,
             file=sys.stderr,
             dynamic_ncols=True,

@@ -55,7 +55,8 @@ def test_getting_started_runs_as_it_is_written(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "(16, 8, 8, 1)" in done.stdout
     names = {p.name for p in work.iterdir()}
-    assert {"first.png", "first.npz", "five", "walk.png", "again.png", "sixteen.png"} == names
+    made = {"first.png", "first.npz", "five", "walk.png", "again.png", "sixteen.png", "more.png", "exported"}
+    assert made == names
     assert "kept second@1" in printed
 
 

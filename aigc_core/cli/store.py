@@ -34,8 +34,18 @@ if TYPE_CHECKING:
 @click.option("--model", help="Only those of this model, such as gan/dcgan, or gan/*.")
 @click.option("--data", help="Only those that were fitted to this data set.")
 @click.option("--removed", is_flag=True, help="Those that were removed and can be restored.")
+@click.option(
+    "--remote", metavar="URL", help="Those at a remote: a folder, s3://BUCKET, hf://USER/REPOSITORY."
+)
 @json_option
-def list_(pattern: str | None, model: str | None, data: str | None, removed: bool, as_json: bool) -> None:
+def list_(
+    pattern: str | None,
+    model: str | None,
+    data: str | None,
+    removed: bool,
+    remote: str | None,
+    as_json: bool,
+) -> None:
     """List the versions in the store; damaged ones are named and the rest is shown.
 
     PATTERN is a name, or a part of one such as 'digits*'.
@@ -43,6 +53,13 @@ def list_(pattern: str | None, model: str | None, data: str | None, removed: boo
     from aigc_core.weights.index import listing
     from aigc_core.weights.store import Store
 
+    if remote is not None:
+        from aigc_core.cli.remotes import list_remote
+
+        if removed:
+            raise UsageError("--removed is of the store, --remote of another one; choose one")
+        list_remote(remote, (pattern, model, data), as_json)
+        return
     store = Store()
     if removed:
         _removed(store.removed(), as_json)
@@ -63,14 +80,14 @@ def list_(pattern: str | None, model: str | None, data: str | None, removed: boo
     if as_json:
         print_json(rows)
     elif rows:
-        _table(rows)
+        weights_table(rows)
     elif found.rows:
         note("no weights match; see them all: aigc weights list")
     else:
         note("no weights are kept yet; train some: aigc train MODEL --data digits")
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
+def weights_table(rows: list[dict[str, Any]]) -> None:
     table(
         [
             [

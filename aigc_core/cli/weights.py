@@ -17,6 +17,8 @@ COMMANDS = {
     "diff": ("aigc_core.cli.exchange:diff", "Compare two versions: data, config, code, tensors."),
     "export": ("aigc_core.cli.exchange:export", "Write a version as a folder for others."),
     "import": ("aigc_core.cli.exchange:import_", "Take a folder or a weights file into the store."),
+    "push": ("aigc_core.cli.remotes:push", "Bring a version to a remote: a folder, a bucket, the hub."),
+    "pull": ("aigc_core.cli.remotes:pull", "Bring a version from a remote into the store."),
     "retrain": ("aigc_core.cli.exchange:retrain", "Train a version again and compare."),
 }
 
