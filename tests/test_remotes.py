@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -22,6 +23,7 @@ from strangers import HubStandIn, serving
 
 import aigc_core as aigc
 from aigc_core.errors import AigcError, DamagedFileError, NotFoundError, StorageError, UsageError
+from aigc_core.weights.header import header_of
 from aigc_core.weights.layout import WEIGHTS_FILE, blob_path, manifest_path
 from aigc_core.weights.manifest import digest_of
 from aigc_core.weights.remotes import bucket as bucket_module
@@ -607,10 +609,12 @@ def test_a_push_that_verifies_mends_what_has_rotted_there(url: str, other: Store
 
 def forge(root: Path, name: str, number: object, **fields: object) -> None:
     """A manifest and a version record that say whatever a stranger likes."""
-    manifest = {
+    whole = header_of(io.BytesIO(weights_bytes()), Path("whole"))[0].record
+    manifest: dict[str, Any] = {
         "format": 1, "kind": "weights", "model": "tiny/toy", "tensors_digest": "sha256:" + "0" * 64,
-        "files": {WEIGHTS_FILE: {"digest": "sha256:" + "0" * 64, "size": 1}}, "golden": None, "record": {}, **fields,
+        "files": {WEIGHTS_FILE: {"digest": "sha256:" + "0" * 64, "size": 1}}, "golden": None, "record": whole, **fields,
     }  # fmt: skip
+    manifest["record"] = {**manifest["record"], **{key: manifest[key] for key in ("model", "tensors_digest")}}
     content = json.dumps(manifest).encode()
     path = root / manifest_path(digest_of(content))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -677,7 +681,8 @@ def test_hostile_names_in_a_listing_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_listing_shows_no_commands_to_the_terminal(tmp_path: Path, aigc: Run) -> None:
-    record = {"parameters": "\x1b[2J", "training": {"steps": [1]}, "data": {"name": "\x1b]0;hi\x07"}}
+    whole = header_of(io.BytesIO(weights_bytes()), Path("whole"))[0].record
+    record = {**whole, "data": {**whole["data"], "name": "\x1b]0;hi\x07"}}
     forge(tmp_path / "remote", "tiny", 1, model="\x1b[31mtiny/toy", record=record)
     done = aigc("weights", "list", "--remote", tmp_path / "remote")
     assert done.code == 0

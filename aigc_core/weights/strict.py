@@ -16,7 +16,7 @@ DEEPEST: Final = 64
 SMALL: Final = 4_000_000
 GROWTH: Final = 12
 """A longer text than SMALL is read only if its value takes no more than GROWTH bytes a character."""
-LONGEST_NUMBER: Final = 20
+LONGEST_NUMBER: Final = 30
 HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """Half of a surrogate pair, written out; two of them are one character and allowed."""
 
@@ -24,7 +24,8 @@ HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 def parse(text: bytes | str) -> Any:
     """The value of a JSON text. Raises ValueError, and no other error, for what is not strictly JSON.
 
-    Also for numbers beyond 64 bits or a float's range, and for nesting that only an attacker would write.
+    Also for whole numbers of more than 30 digits, others beyond a float's range, and for nesting that only an
+    attacker would write.
     """
     if isinstance(text, bytes):
         text = text.decode()
