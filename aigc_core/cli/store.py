@@ -50,7 +50,7 @@ def list_(
 
     PATTERN is a name, or a part of one such as 'digits*'.
     """
-    from aigc_core.weights.index import listing
+    from aigc_core.weights.index import listing, printed
     from aigc_core.weights.store import Store
 
     if remote is not None:
@@ -64,12 +64,13 @@ def list_(
     if removed:
         _removed(store.removed(), as_json)
         return
-    found = listing(store)
-    for version, reason in found.problems.items():
-        note(f"{version}: {reason}")
-    if as_json and not (pattern or model or data):  # as it lies in the index: ten thousand take no time
-        click.echo("[\n" + ",\n".join(row for _, _, row in found.rows) + "\n]" if found.rows else "[]")
+    if as_json and not (pattern or model or data):
+        text, problems = printed(store)
+        _tell(problems)
+        click.echo(text)
         return
+    found = listing(store)
+    _tell(found.problems)
     rows: list[dict[str, Any]] = [
         row
         for name, _, text in found.rows
@@ -85,6 +86,11 @@ def list_(
         note("no weights match; see them all: aigc weights list")
     else:
         note("no weights are kept yet; train some: aigc train MODEL --data digits")
+
+
+def _tell(problems: dict[str, str]) -> None:
+    for version, reason in problems.items():
+        note(f"{version}: {reason}")
 
 
 def weights_table(rows: list[dict[str, Any]]) -> None:
