@@ -277,6 +277,20 @@ def publish_file(store: Any, name: str, path: str) -> str:
     return str(store.publish(name, {"weights.safetensors": Path(path)}))
 
 
+def pull(store: Any, reference: str, source: str) -> str:
+    from aigc_core.weights.remotes.pull import pull
+
+    return pull(reference, source, store=store).weights
+
+
+def push(store: Any, reference: str, source: str) -> str:
+    """To the store that is watched, which is the remote here."""
+    from aigc_core.weights.remotes.push import push
+    from aigc_core.weights.store import Store
+
+    return push(reference, store.root, store=Store(Path(source))).weights
+
+
 def gc(store: Any) -> int:
     from aigc_core.weights.gc import collect
 
@@ -329,6 +343,8 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     "remove": lambda store, reference: str(store.remove(reference)),
     "restore": lambda store, reference: str(store.restore(reference)),
     "gc": gc,
+    "pull": pull,
+    "push": push,
     "seen": seen,
     "aftermath": aftermath,
 }

@@ -53,6 +53,9 @@ COMMANDS = {
     "rm": Command("remove", ("a@2",)),
     "restore": Command("restore", ("a@3",)),
     "gc": Command("gc", ()),
+    "first pull": Command("pull", ("r@1", "SOURCE"), empty=True),
+    "pull": Command("pull", ("r@1", "SOURCE")),
+    "push": Command("push", ("r@1", "SOURCE")),
 }
 
 
@@ -105,6 +108,8 @@ class Bench:
         (store.layout.partial / ".left.partial").write_bytes(b"by one who was killed")
         self.file = place / "c.safetensors"
         self.file.write_bytes(weights_bytes(50))
+        self.source = place / "source"
+        publish(Store(self.source), "r", 60, None, True)
 
     def store(self, empty: bool = False) -> Path:
         """The root of another copy; the last one is removed."""
@@ -118,7 +123,8 @@ class Bench:
         return folder / "home" / "store"
 
     def prepared(self, command: Command) -> tuple[Path, str, list[Any]]:
-        arguments = [str(self.file) if a == "FILE" else a for a in command.arguments]
+        paths = {"FILE": str(self.file), "SOURCE": str(self.source)}
+        arguments = [paths.get(argument, argument) for argument in command.arguments]
         return self.store(command.empty), command.action, arguments
 
 
