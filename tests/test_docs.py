@@ -30,6 +30,7 @@ def blocks(page: Path, language: str) -> list[str]:
     )
 
 
+@pytest.mark.long
 def test_getting_started_runs_as_it_is_written(tmp_path: Path) -> None:
     page = ROOT / "docs" / "getting-started.md"
     commands = [
@@ -80,6 +81,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in [h.lower().replace(" ", "-") for h in heads], target
 
 
+@pytest.mark.long
 @pytest.mark.skipif(UV is None, reason="needs uv: pip install uv")
 def test_the_tutorial_for_authors_runs_as_it_is_written(tmp_path: Path) -> None:
     page = ROOT / "docs" / "write-a-backend.md"

@@ -79,6 +79,7 @@ def test_the_core_alone_says_what_to_install(wheels: Path, tmp_path: Path) -> No
     assert "install it: aigc plugins install gan" in wanted.stderr
 
 
+@pytest.mark.long
 def test_one_backend_beside_the_core_works_from_wheels(wheels: Path, tmp_path: Path) -> None:
     python = light_environment(tmp_path / "with vae", wheels, "aigc_core", "aigc_vae")
     assert "vae/conv" in run([python, "-m", "aigc_core", "models"], tmp_path).stdout

@@ -47,6 +47,7 @@ def env(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return environment(tmp_path_factory.mktemp("environment") / "with a space", core)
 
 
+@pytest.mark.long
 def test_from_the_cores_wheel_alone_a_backend_comes_works_and_goes(env: Environment, tmp_path: Path) -> None:
     """The wheels lie side by side, as in an index: the catalogue's name finds the GAN's beside the core's."""
     before = env.freeze()
@@ -80,6 +81,7 @@ def test_from_the_cores_wheel_alone_a_backend_comes_works_and_goes(env: Environm
     assert "aigc plugins install gan" in wanted.error
 
 
+@pytest.mark.long
 def test_a_new_backend_is_written_installed_checked_and_used(env: Environment, tmp_path: Path) -> None:
     before = env.freeze()
     assert env.aigc("plugins", "new", "demo", cwd=tmp_path).code == 0
@@ -98,6 +100,7 @@ def test_a_new_backend_is_written_installed_checked_and_used(env: Environment, t
     assert env.freeze() == before
 
 
+@pytest.mark.long
 def test_what_was_lost_is_restored_and_what_was_removed_is_not(
     env: Environment, gan: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +124,7 @@ def test_what_was_lost_is_restored_and_what_was_removed_is_not(
     assert env.freeze() == before
 
 
+@pytest.mark.long
 def test_an_upgrade_that_does_not_work_leaves_the_version_that_does(env: Environment, tmp_path: Path) -> None:
     before = env.freeze()
     project = tmp_path / "up"

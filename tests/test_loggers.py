@@ -284,6 +284,7 @@ def wandb_history(run: Path) -> list[dict[str, float]]:
 
 
 @needs_wandb
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_the_example_logs_to_weights_and_biases_offline(
     process: Run, site: Site, home: Path, tmp_path: Path

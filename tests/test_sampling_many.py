@@ -106,6 +106,7 @@ def test_what_was_killed_goes_on_to_the_same_bytes(
     assert not list(tmp_path.glob("cut/**/.*"))
 
 
+@pytest.mark.long
 def test_one_of_three_is_killed_and_the_same_command_goes_on(gan: Path, tmp_path: Path, process: Run) -> None:
     sample(gan, count=600, block=2, out=tmp_path / "whole.tar")
     arguments = [gan, "-n", 600, "--block", 2, "--out", tmp_path / "cut.tar", "--processes", 3]

@@ -43,7 +43,9 @@ def forget(site: Site) -> object:
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [f if f == "image" else pytest.param(f, marks=pytest.mark.long) for f in FAMILIES]
+)
 def test_what_is_written_passes_the_whole_kit(family: str, site: Site, tmp_path: Path, forget: None) -> None:
     name = f"my-{family}"
     write(name, family, tmp_path / name)
@@ -65,6 +67,7 @@ def test_the_backend_in_one_file_of_the_docs_passes_too(site: Site, tmp_path: Pa
     del sys.modules["aigc_tiny"]
 
 
+@pytest.mark.long
 def test_what_is_written_is_typed_and_tidy(tmp_path: Path) -> None:
     rules = ["--isolated", "--select", "E,F,B,UP,SIM", "--line-length", "110", "--no-cache"]
     for family in FAMILIES:

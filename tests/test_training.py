@@ -209,6 +209,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(limit: int, home: Path)
     assert not [t for t in left if ".partial" in t or t.startswith("store/versions")], left
 
 
+@pytest.mark.long
 def test_a_really_full_disk(tmp_path: Path, process: Run) -> None:
     """On a file system of 300 KB, where one can be mounted."""
     disk = tmp_path / "disk"
