@@ -19,7 +19,6 @@ from helpers import Result, Run, Site
 from aigc_core import registry as registry_module
 from aigc_core.registry import Registry
 
-
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # started in the background: so would be all its processes
