@@ -490,6 +490,14 @@ def test_a_pull_can_be_stopped_and_gone_on_with(
 # Damage
 
 
+def test_a_home_is_taken_for_the_store_in_it(tmp_path: Path, home: Path) -> None:
+    publish(1)
+    other = Store(tmp_path / "theirs" / "store")
+    other.publish("other", {WEIGHTS_FILE: weights_bytes(2)})
+    aigc.push("tiny", tmp_path / "theirs")
+    assert [str(v) for v in other] == ["other@1", "tiny@1"]
+
+
 def test_a_pull_mends_what_is_damaged_here(url: str) -> None:
     version = publish(1)
     aigc.push("tiny", url)

@@ -201,19 +201,18 @@ def test_an_export_is_deterministic_checked_and_taken_back(aigc: Run, kept: Stor
     assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
     card = (tmp_path / "one" / "README.md").read_text()
     assert card.startswith('---\nlibrary_name: "aigc"\nlicense: "mit"\n')
-    assert (
-        aigc("weights", "import", tmp_path / "one", "--name", "back", "--alias", "prod").out
-        == "kept back@1\n"
-    )
+    taken = aigc("weights", "import", tmp_path / "one", "--name", "back", "--alias", "prod")
+    assert taken.out.startswith("kept back@1, which is back@prod\n")
     assert kept.version("back@prod").manifest.digest == kept.version("tiny@1").manifest.digest
     assert "not empty" in aigc("weights", "export", "tiny@1", tmp_path / "one").error
     single = aigc("weights", "import", tmp_path / "one" / "weights.safetensors", "--name", "file")
-    assert single.out == "kept file@1\n"
+    assert single.out.startswith("kept file@1\n")
     assert kept.version("file").manifest.golden == kept.version("tiny@1").manifest.golden
     for name, spoil in (
-        ("weights.safetensors", b"x"), ("manifest.json", b"{}"), ("SHA256SUMS", b""), ("samples.png", None),
+        ("weights.safetensors", b"x"), ("manifest.json", b"{}"), ("SHA256SUMS", b""), ("SHA256SUMS", b"rubbish"),
+        ("samples.png", None), ("README.md", b"# Another\n"),
     ):  # fmt: skip
-        bad = tmp_path / f"bad-{name}"
+        bad = tmp_path / f"bad-{name}-{spoil!r:.9}"
         shutil.copytree(tmp_path / "one", bad)
         (bad / name).unlink()
         if spoil is not None:
@@ -223,6 +222,7 @@ def test_an_export_is_deterministic_checked_and_taken_back(aigc: Run, kept: Stor
         assert "\n" not in refused.error
     assert "bad" not in kept.names()
     assert aigc("weights", "import", tmp_path, "--name", "none").code == 3
+    assert aigc("weights", "import", tmp_path / "nowhere").code == 3
     assert aigc("weights", "import", tmp_path / "one", "--name", "NO").code == 2
 
 

@@ -15,9 +15,10 @@ from aigc_core.cli.common import (
     open_registry,
     plural,
     print_json,
+    program,
     table,
 )  # fmt: skip
-from aigc_core.errors import MismatchError
+from aigc_core.errors import MismatchError, NotFoundError
 
 SHOWN = 20
 """Tensors that `diff` names, the farthest first."""
@@ -87,7 +88,7 @@ def export(weights: str, folder: Path) -> None:
 
 
 @click.command("import")
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
 @click.option("--name", help="Keep it under this name; by default the folder's or file's own.")
 @click.option("--alias", help="And give the new version this alias.")
 def import_(source: Path, name: str | None, alias: str | None) -> None:
@@ -96,6 +97,12 @@ def import_(source: Path, name: str | None, alias: str | None) -> None:
     from aigc_core.weights.layout import check_alias, check_name
     from aigc_core.weights.store import Store
 
+    if not source.exists():
+        raise NotFoundError(f"no folder or file {source}")
+    if not source.is_dir():
+        from aigc_core.weights.header import check_tensors, read_header
+
+        check_tensors(read_header(source))
     if name is None:
         name = source.resolve().name.removesuffix(".safetensors")
     check_name(name)
@@ -105,14 +112,14 @@ def import_(source: Path, name: str | None, alias: str | None) -> None:
         version = import_folder(source, name, Store(), alias)
     else:
         from aigc_core.sampling.golden import publish
-        from aigc_core.weights.header import check_tensors, read_header
 
-        check_tensors(read_header(source))
         remarks: list[str] = []
         version = publish(Store(), name, source, {}, open_registry(), remarks, alias)
         for remark in remarks:
             note(remark)
-    click.echo(f"kept {version}")
+    click.echo(f"kept {version}" + (f", which is {version.name}@{alias}" if alias else ""))
+    click.echo(f"  digest  {version.manifest.tensors_digest}")
+    click.echo(f"  card    {program()} weights show {version}")
 
 
 @click.command()

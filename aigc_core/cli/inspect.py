@@ -64,12 +64,14 @@ def _sample(found: dict[str, Any]) -> None:
     fields(
         {
             "file": found["path"],
-            "samples": which(found),
+            "samples": which(found) if "seed" in found else None,
             "model": weights.get("model", found.get("model")),
             "weights": f"{weights.get('name') or 'a file'}{unchecked}" if weights else None,
             "manifest": weights.get("manifest"),
             "tensors": weights.get("tensors_digest"),
-            "sampler": f"{found.get('sampler')} {pairs(found.get('options', {}))}".rstrip(),
+            "sampler": f"{found['sampler']} {pairs(found.get('options', {}))}".rstrip()
+            if "sampler" in found
+            else None,
             "pictures": ", ".join(_given(picture) for picture in found.get("images", [])),
             "prompt": found.get("prompt"),
             "filters": ", ".join(map(str, found.get("filters", []))),

@@ -78,4 +78,4 @@ def _model(model: dict[str, Any]) -> str:
 def _run(run: dict[str, Any] | None) -> str | None:
     if run is None:
         return None
-    return f"{run['id']}, {run['folder']}" if run["id"] else f"{run['key']}, which was removed"
+    return f"{run['id']}, {run['folder']}" if run["id"] else f"{run['key']}, whose folder is not here"

@@ -14,7 +14,7 @@ from aigc_core.files import storage_errors, sync_folder
 from aigc_core.weights import blobs, manifest
 from aigc_core.weights.card import card, portrait
 from aigc_core.weights.header import read_header
-from aigc_core.weights.layout import WEIGHTS_FILE
+from aigc_core.weights.layout import DIGEST, WEIGHTS_FILE
 from aigc_core.weights.store import Store, Version
 
 MANIFEST: Final = "manifest.json"
@@ -75,14 +75,19 @@ def import_folder(folder: Path, name: str, store: Store, alias: str | None = Non
             )
     sums = _sums(folder / SUMS)
     content = manifest.read_small(folder / MANIFEST, manifest.MAX_MANIFEST)
-    whole = manifest.parse(content, sums.get(MANIFEST, ""), folder / MANIFEST)
-    for what, file in whole.files.items():
-        if sums.get(what) != file.digest:
+    if MANIFEST not in sums:
+        raise DamagedFileError(f"{folder / SUMS}: damaged: it does not list {MANIFEST}")
+    whole = manifest.parse(content, sums[MANIFEST], folder / MANIFEST)
+    for what, digest in sums.items():
+        promised = whole.files[what].digest if what in whole.files else digest
+        if digest != promised:
             raise DamagedFileError(f"{folder / SUMS}: says otherwise of {what} than {MANIFEST}")
+        if not blobs.is_whole(folder / what, digest):
+            raise DamagedFileError(f"{folder / what}: missing or altered: not what {SUMS} says")
+    if unlisted := sorted(set(whole.files) - set(sums)):
+        raise DamagedFileError(f"{folder / SUMS}: does not list {unlisted[0]}")
     with store.using(write=True):
         for what, file in whole.files.items():
-            if not (folder / what).is_file():
-                raise DamagedFileError(f"{folder}: {what} is missing")
             store.add_blob(folder / what, file.digest)
         if read_header(store.layout.blob(whole.weights.digest)).record != whole.record:
             raise DamagedFileError(f"{folder}: {WEIGHTS_FILE} is not what {MANIFEST} says of it")
@@ -144,5 +149,7 @@ def _sums(path: Path) -> dict[str, str]:
     found = {}
     for line in manifest.read_small(path).decode("utf-8", "replace").splitlines():
         digest, _, name = line.partition("  ")
+        if name in ("", ".", "..") or "/" in name or not DIGEST.fullmatch(f"sha256:{digest}"):
+            raise DamagedFileError(f"{path}: damaged: no list of sha256 sums of files beside it")
         found[name] = f"sha256:{digest}"
     return found

@@ -265,7 +265,7 @@ class Store:
         """The version that `name`, `name@version` or `name@alias` means. Raises NotFoundError, DamagedFileError."""
         if is_path(reference):
             raise UsageError(
-                f"{reference[:200]} is a file, not a version in the store; see it: aigc inspect FILE"
+                f"{reference[:200]} is a path, not a version in the store (NAME@3); see a weights file by aigc inspect"
             )
         name, at, tag = reference.partition("@")
         named = NAME.fullmatch(name) is not None

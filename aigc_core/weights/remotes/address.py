@@ -32,16 +32,23 @@ def open_remote(url: str | Path, *, writing: bool = False) -> Remote:
             raise UsageError(
                 f"{text}: a URL has '://', as in s3://bucket/folder; a folder of that name: ./{text}"
             )
-        remote: Remote = Folder(text, user_path(text).absolute())
+        remote: Remote = _folder(text, user_path(text).absolute())
     elif match[1] in ("file", "local"):
         path = Path(match[2])
         if not path.is_absolute():
             raise UsageError(f"{text}: a file:// URL holds a whole path, as in file:///data/store")
-        remote = Folder(text, path)
+        remote = _folder(text, path)
     else:
         remote = _elsewhere(text, match[1])
     attempt(remote.url, lambda: remote.check(writing=writing))
     return remote
+
+
+def _folder(url: str, root: Path) -> Folder:
+    """A folder, or the store in it where it is an `AIGC_HOME`."""
+    if not (root / "versions").is_dir() and (root / "store" / "versions").is_dir():
+        return Folder(f"{url.rstrip('/')}/store", root / "store")
+    return Folder(url, root)
 
 
 def _elsewhere(url: str, scheme: str) -> Remote:
