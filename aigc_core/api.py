@@ -9,7 +9,8 @@ from aigc_core.modality import SAMPLE_ENDINGS
 from aigc_core.registry import default, visible
 from aigc_core.weights import outline
 from aigc_core.weights.header import check_tensors, read_header
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 if TYPE_CHECKING:
     from aigc_core.specs import DatasetSpec, ModelSpec

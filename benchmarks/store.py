@@ -24,7 +24,8 @@ from startup import ratio, sparse_weights
 
 from aigc_core.weights import manifest
 from aigc_core.weights.layout import WEIGHTS_FILE
-from aigc_core.weights.store import Store, VersionRecord
+from aigc_core.weights.manifest import VersionRecord
+from aigc_core.weights.store import Store
 
 
 def many_versions(store: Store, count: int) -> None:

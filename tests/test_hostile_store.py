@@ -15,7 +15,8 @@ from mutations import mutated_bytes
 from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
 from aigc_core.weights.gc import collect
 from aigc_core.weights.layout import NAME, WEIGHTS_FILE
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 
 def publish(name: str, value: int = 0) -> Version:

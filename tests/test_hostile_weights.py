@@ -24,7 +24,8 @@ from aigc_core.errors import AigcError, DamagedFileError, NotFoundError
 from aigc_core.weights import manifest, strict
 from aigc_core.weights.header import canonical, header_of, read_header, tensors_digest
 from aigc_core.weights.layout import WEIGHTS_FILE
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 REPEATABLE = settings(deadline=None, derandomize=True, database=None)
 

@@ -31,7 +31,8 @@ from aigc_core.weights.remotes import fetch as fetch_module
 from aigc_core.weights.remotes import trouble
 from aigc_core.weights.remotes.address import open_remote
 from aigc_core.weights.remotes.catalogue import listing
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 METRICS = b'{"step": 1}\n'
 

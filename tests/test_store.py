@@ -14,7 +14,8 @@ from helpers import Run, weights_bytes
 from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
 from aigc_core.files import create_exclusively
 from aigc_core.weights.layout import WEIGHTS_FILE
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 
 def publish(name: str, value: int = 0, store: Store | None = None) -> Version:

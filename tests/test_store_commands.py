@@ -14,7 +14,8 @@ from aigc_core.training.job import train
 from aigc_core.training.retrain import compare
 from aigc_core.weights.gc import collect, garbage
 from aigc_core.weights.layout import WEIGHTS_FILE
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 
 def publish(name: str, value: int = 0, **record: object) -> Version:

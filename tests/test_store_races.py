@@ -23,7 +23,8 @@ from aigc_core.errors import NotFoundError, StorageError
 from aigc_core.files import remove_unfinished, write_atomically
 from aigc_core.weights.layout import WEIGHTS_FILE
 from aigc_core.weights.locks import PATIENCE
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 NOBODY = 65534
 

@@ -26,7 +26,7 @@ from aigc_core.errors import DamagedFileError, MismatchError, UsageError
 
 if TYPE_CHECKING:
     from aigc_core.weights.gc import Garbage
-    from aigc_core.weights.store import Version
+    from aigc_core.weights.version import Version
 
 
 @click.command("list")

@@ -20,7 +20,8 @@ from aigc_core.registry import Registry, default
 from aigc_core.sampling.draw import draw
 from aigc_core.sampling.request import Request, request
 from aigc_core.sampling.writers import check_count, check_target, write
-from aigc_core.weights.store import Found, Store
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Found
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,7 +13,8 @@ from aigc_core.provenance.environment import code_digest
 from aigc_core.provenance.ledger import Ledger
 from aigc_core.registry import default
 from aigc_core.sampling.records import read_record
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 if TYPE_CHECKING:
     from aigc_core.weights.manifest import Manifest

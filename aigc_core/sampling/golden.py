@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from aigc_core.registry import Registry
-    from aigc_core.weights.store import Store, Version
+    from aigc_core.weights.store import Store
+    from aigc_core.weights.version import Version
 
 COUNT: Final = 16
 SEED: Final = 0

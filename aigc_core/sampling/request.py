@@ -20,7 +20,8 @@ from aigc_core.provenance.private import hide, salt_of
 from aigc_core.registry import Registry, default
 from aigc_core.seeds import MAX_SEED
 from aigc_core.weights.file import Weights, load
-from aigc_core.weights.store import Found, Store
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Found
 
 if TYPE_CHECKING:
     from torch import Tensor

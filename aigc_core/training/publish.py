@@ -12,7 +12,8 @@ from aigc_core.errors import AigcError
 from aigc_core.sampling import golden
 from aigc_core.training.loop import LOG_EVERY
 from aigc_core.training.run import Run
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 if TYPE_CHECKING:
     from aigc_core.registry import Registry

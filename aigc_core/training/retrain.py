@@ -18,7 +18,8 @@ from aigc_core.files import storage_errors
 from aigc_core.home import home
 from aigc_core.training.publish import METRICS_FILE
 from aigc_core.training.run import differences, read_record
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 
 @dataclass(frozen=True, slots=True)

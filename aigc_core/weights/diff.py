@@ -11,7 +11,7 @@ import torch
 
 from aigc_core.progress import Progress
 from aigc_core.weights.reading import reading
-from aigc_core.weights.store import Found
+from aigc_core.weights.version import Found
 
 SECTIONS: Final = (
     "model",

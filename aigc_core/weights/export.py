@@ -15,7 +15,8 @@ from aigc_core.weights import blobs, manifest
 from aigc_core.weights.card import card, portrait
 from aigc_core.weights.header import read_header
 from aigc_core.weights.layout import DIGEST, WEIGHTS_FILE
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 MANIFEST: Final = "manifest.json"
 CARD: Final = "README.md"

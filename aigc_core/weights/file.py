@@ -18,7 +18,7 @@ from aigc_core.specs import DataInfo
 from aigc_core.weights import outline
 from aigc_core.weights.header import FORMAT, KEY, canonical, digest_of_parts
 from aigc_core.weights.reading import DTYPES, Uninitialised, fit, reading
-from aigc_core.weights.store import Found
+from aigc_core.weights.version import Found
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,8 @@ from aigc_core.errors import AigcError, DamagedFileError
 from aigc_core.files import storage_errors, sync_folder
 from aigc_core.weights import manifest
 from aigc_core.weights.layout import DIGEST
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 
 @dataclass(slots=True)

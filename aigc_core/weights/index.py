@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from aigc_core.errors import AigcError
 from aigc_core.weights.layout import NAME, NUMBER
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 SCHEMA: Final = 2
 """Changes with what a row holds."""

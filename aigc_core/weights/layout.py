@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,3 +109,18 @@ def check_alias(alias: str) -> None:
             f"no version can be tagged {alias[:120]!r}: use lower-case letters, digits, '.', '_' and '-', and not "
             "digits alone"
         )
+
+
+def numbered(folder: Path) -> set[tuple[str, int]]:
+    """The names `NAME@3.json` in a folder, in two parts."""
+    return {(name, int(tag)) for name, tag in listed(folder) if NUMBER.fullmatch(tag)}
+
+
+def listed(folder: Path) -> list[tuple[str, str]]:
+    """The names `NAME@TAG.json` in a folder, in two parts."""
+    found = []
+    for entry in os.listdir(folder) if folder.is_dir() else ():
+        name, at, tag = entry.removesuffix(".json").partition("@")
+        if at and entry.endswith(".json") and NAME.fullmatch(name) and NAME.fullmatch(tag):
+            found.append((name, tag))
+    return found

@@ -7,12 +7,10 @@ import datetime
 import io
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from aigc_core.errors import AigcError, DamagedFileError, NotFoundError, UsageError, did_you_mean
+from aigc_core.errors import AigcError, NotFoundError, UsageError, did_you_mean
 from aigc_core.files import (
     create_exclusively,
     make_folder,
@@ -33,60 +31,11 @@ from aigc_core.weights.layout import (
     check_alias,
     check_name,
     is_path,
+    listed,
+    numbered,
 )  # fmt: skip
 from aigc_core.weights.manifest import File, Manifest, VersionRecord
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a name: `digits@2`. What is said of it is read when it is asked for."""
-
-    name: str
-    number: int
-    store: Store = field(repr=False, compare=False)
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.number}"
-
-    @cached_property
-    def record(self) -> VersionRecord:
-        """Raises NotFoundError, DamagedFileError."""
-        path = self.store.layout.version(self.name, self.number)
-        return manifest.parse_version(manifest.read_small(path), self.name, self.number, path)
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """Raises NotFoundError if there is no such version, DamagedFileError."""
-        digest = self.record.manifest
-        try:
-            return self.store.manifest(digest)
-        except NotFoundError:
-            path = self.store.layout.version(self.name, self.number)
-            raise DamagedFileError(f"{path}: names a manifest that is not in the store: {digest}") from None
-
-    @property
-    def path(self) -> Path:
-        """The weights file. Raises NotFoundError, DamagedFileError."""
-        return self.store.layout.blob(self.manifest.weights.digest)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a reference means."""
-
-    path: Path
-    version: Version | None = None
-    """None for a file that was named by its path."""
-
-    @property
-    def digest(self) -> str | None:
-        """Of the whole file, where the store promises one."""
-        return self.version.manifest.weights.digest if self.version else None
-
-    @property
-    def manifest(self) -> str | None:
-        """The digest of the manifest that it belongs to."""
-        return self.version.manifest.digest if self.version else None
+from aigc_core.weights.version import Found, Version
 
 
 class Store:
@@ -221,7 +170,7 @@ class Store:
     def aliases(self) -> dict[str, dict[str, int]]:
         """Of each name: its aliases, and the version that each stands for. A damaged one is left out."""
         found: dict[str, dict[str, int]] = {}
-        for name, alias in sorted(_listed(self.layout.aliases)):
+        for name, alias in sorted(listed(self.layout.aliases)):
             with contextlib.suppress(AigcError):
                 found.setdefault(name, {})[alias] = self.alias(name, alias)
         return found
@@ -359,7 +308,7 @@ class Store:
 
     def removed(self) -> list[Version]:
         """Versions that were removed and can be restored."""
-        gone = _numbered(self.layout.tombstones) & _numbered(self.layout.versions)
+        gone = numbered(self.layout.tombstones) & numbered(self.layout.versions)
         return [Version(name, number, self) for name, number in sorted(gone)]
 
     # Locks
@@ -382,24 +331,10 @@ class Store:
                 yield
 
     def _entries(self) -> set[tuple[str, int]]:
-        return _numbered(self.layout.versions) - _numbered(self.layout.tombstones)
+        return numbered(self.layout.versions) - numbered(self.layout.tombstones)
 
     def _numbers(self, folder: Path, name: str) -> set[int]:
-        return {number for other, number in _numbered(folder) if other == name}
-
-
-def _numbered(folder: Path) -> set[tuple[str, int]]:
-    return {(name, int(tag)) for name, tag in _listed(folder) if NUMBER.fullmatch(tag)}
-
-
-def _listed(folder: Path) -> list[tuple[str, str]]:
-    """The names `NAME@TAG.json` in a folder, in two parts."""
-    found = []
-    for entry in os.listdir(folder) if folder.is_dir() else ():
-        name, at, tag = entry.removesuffix(".json").partition("@")
-        if at and entry.endswith(".json") and NAME.fullmatch(name) and NAME.fullmatch(tag):
-            found.append((name, tag))
-    return found
+        return {number for other, number in numbered(folder) if other == name}
 
 
 def _unlink(path: Path) -> None:

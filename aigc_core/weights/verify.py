@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aigc_core.errors import AigcError, DamagedFileError
 from aigc_core.weights import blobs
 from aigc_core.weights.header import check_tensors, read_header
-from aigc_core.weights.store import Version
+from aigc_core.weights.version import Version
 
 if TYPE_CHECKING:
     from aigc_core.progress import Progress
@@ -72,7 +72,7 @@ def _golden(version: Version, registry: Registry) -> str:
         return "not drawn: none was kept"
     from aigc_core.sampling.golden import drawn_again
     from aigc_core.weights.file import load
-    from aigc_core.weights.store import Found
+    from aigc_core.weights.version import Found
 
     try:
         same, changed = drawn_again(load(Found(version.path, version), registry), golden, registry)

@@ -16,7 +16,8 @@ from aigc_core.weights.remotes.catalogue import find, manifest, parse_reference
 from aigc_core.weights.remotes.fetch import fetch
 from aigc_core.weights.remotes.push import Moved, target
 from aigc_core.weights.remotes.stopping import stoppable
-from aigc_core.weights.store import Store, Version
+from aigc_core.weights.store import Store
+from aigc_core.weights.version import Version
 
 _SPARE = 16 * 2**20
 """Bytes that are left free on the disk."""
