@@ -297,6 +297,17 @@ def test_a_plan_is_keyed_by_what_decides_its_result() -> None:
         assert plan("vae/mlp", "digits", **change).run().folder != base  # type: ignore[arg-type]
 
 
+def test_ctrl_c_while_torch_is_imported_is_one_line(process: Run, tmp_path: Path) -> None:
+    """By a torch that is interrupted when it is half imported; the real one may end the process in C++ then."""
+    (tmp_path / "torch.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    [0 for _ in range(10**8)]\n"
+        "except BaseException:\n    raise RecursionError from None\n"
+    )
+    for command in (["train", "vae/mlp", "--data", "digits", "--steps", "1"], ["replay", "x.png"]):
+        result = process(*command, PYTHONPATH=str(tmp_path))
+        assert (result.code, result.error) == (130, "aigc: interrupted; what was kept before is unharmed")
+
+
 def test_a_bug_is_one_line_with_a_way_to_its_traceback(aigc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aigc_core.weights.index.listing", lambda store: 1 / 0)
     assert "a bug, please report it (AIGC_DEBUG=1" in aigc("weights").error

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from types import FrameType
+
+INTERRUPTED = "interrupted; what was kept before is unharmed"
 
 
 def main() -> None:
@@ -13,6 +18,7 @@ def main() -> None:
     from aigc_core.cli.root import cli
     from aigc_core.errors import AigcError, StorageError, did_you_mean
 
+    _mind_imports()
     try:
         code = cli.main(prog_name="aigc", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -25,7 +31,7 @@ def main() -> None:
     except click.ClickException as error:
         _fail(_line(error.format_message()), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; what was kept before is unharmed", 130)
+        _fail(INTERRUPTED, 130)
     except AigcError as error:
         if os.environ.get("AIGC_DEBUG"):
             import traceback
@@ -47,6 +53,27 @@ def main() -> None:
 
         _fail(f"a bug, please report it (AIGC_DEBUG=1 shows the traceback): {failure(error)}", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _mind_imports() -> None:
+    """Has a Ctrl-C while torch is imported end the process at once: an exception in the middle of that is lost, or ends
+    the process in C++. Nothing has begun by then."""
+    ours = threading.current_thread() is threading.main_thread()
+    if (
+        ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # not where it is to be ignored
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    if getattr(spec, "_initializing", False):
+        from aigc_core.launch import report
+
+        report(f"aigc: {INTERRUPTED}\n")
+        sys.stderr.flush()
+        os._exit(130)
+    raise KeyboardInterrupt
 
 
 def plain(text: str) -> str:
