@@ -7,7 +7,7 @@ import hmac
 from typing import Final
 
 ROUNDS: Final = 10_000
-"""Of PBKDF2: 5 ms a guess, where a plain hash would take a millionth of a second."""
+"""Of PBKDF2: so many times as dear to guess as a plain hash."""
 _SCHEME: Final = "pbkdf2-sha256"
 
 

@@ -73,9 +73,9 @@ def publish(
     """
     with store.using(write=True):  # from here on: no gc takes the file away before it has its version
         store.remove_unfinished()
-        path = store.layout.blob(store.add_blob(content).digest)
-        request_, portrait = _portrait(path, registry, remarks)
-        files = {WEIGHTS_FILE: content, **portrait, **more}
+        kept = store.add_blob(content)
+        request_, portrait = _portrait(store.layout.blob(kept.digest), registry, remarks)
+        files = {WEIGHTS_FILE: kept, **portrait, **more}
         return store.publish(name, files, golden=request_, alias=alias)
 
 

@@ -53,13 +53,13 @@ class Store:
     def publish(
         self,
         name: str,
-        files: Mapping[str, bytes | Path],
+        files: Mapping[str, bytes | Path | File],
         *,
         golden: Mapping[str, Any] | None = None,
         alias: str | None = None,
     ) -> Version:
         """Keeps files, `weights.safetensors` among them, as the next version of a name: whole or not at all, also if
-        others publish the same name at once.
+        others publish the same name at once. A `File` is one that `add_blob` has kept, under the same `using`.
 
         golden: a request for samples and the digest of what it drew. alias: is given to the new version.
         Raises UsageError for an impossible name or a weights file that aigc did not write, DamagedFileError for one
@@ -69,6 +69,8 @@ class Store:
         if alias is not None:
             check_alias(alias)
         content = files[WEIGHTS_FILE]
+        if isinstance(content, File):
+            content = self.layout.blob(content.digest)
         record = (
             read_header(content)
             if isinstance(content, Path)
@@ -78,7 +80,10 @@ class Store:
             raise UsageError("weights that aigc did not write can't be kept; they don't say their model")
         outline.check(record, content if isinstance(content, Path) else f"weights for {name}")
         with self.using(write=True):
-            kept = {what: self.add_blob(content) for what, content in sorted(files.items())}
+            kept = {
+                what: content if isinstance(content, File) else self.add_blob(content)
+                for what, content in sorted(files.items())
+            }
             digest = self.add_manifest(manifest.encode(record, kept, golden))
             version = self._commit(name, digest, None)
             if alias is not None:
