@@ -21,6 +21,7 @@ CONDITIONS: Final = ("label", "prompt", "image")
 
 CAPABILITIES: Final = {
     "bfloat16-weights": "its samplers work with weights cast to bfloat16",
+    "int8-weights": "its config has `weights`, one of which is `int8`: matrices of 8 bits and a scale a row",
 }
 """What a model can declare beyond its samplers and conditions; the conformance kit holds it to each."""
 
@@ -79,6 +80,9 @@ class ModelSpec:
     """`package.module:Class`, a subclass of `aigc_core.interfaces.Trainer`; None for sampling only."""
     trainer_config: str | None = None
     """A subclass of `aigc_core.options.TrainingOptions`; None for that class itself."""
+    tokenizer: str | None = None
+    """`package.module:Class`, a subclass of `aigc_core.interfaces.Tokenizer`, for a model of texts that is fitted on
+    tokens; None for one that takes bytes."""
     samplers: Mapping[str, SamplerSpec] = field(default_factory=dict)
     """The first one is the default."""
     conditions: tuple[str, ...] = ()
@@ -133,6 +137,20 @@ class MetricSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormatSpec:
+    """The form of another library, in which weights are imported and exported."""
+
+    name: str
+    """What a user writes: `--format NAME`."""
+    summary: str
+    """One line."""
+    models: tuple[str, ...]
+    """The ids of the models whose weights can be written so."""
+    format: str
+    """`package.module:Class`, a subclass of `aigc_core.interfaces.Format`"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSpec:
     """A sub-command that a backend adds under its own name: `aigc BACKEND COMMAND`."""
 
@@ -155,6 +173,8 @@ class DataInfo:
     """The names of the labels 0, 1, ...; empty where there are no labels."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the modality needs beyond a shape, as JSON: the `sample_rate` of sound, the `encoding` of text."""
+    assets: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that belong to it: a tokenizer's. They travel in the weights file as tensors, beside the generator's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +188,14 @@ class Output:
     modality: str
     """`image`, `audio` or `text`."""
     shape: tuple[int, ...]
+    """Of one item; (-1,) for texts of any length."""
     low: float = -1.0
     high: float = 1.0
     details: Mapping[str, Any] = field(default_factory=dict)
     """What a file of samples must say beyond its values: the `sample_rate` of sound."""
 
 
-def dotted_paths(spec: ModelSpec | DatasetSpec | MetricSpec | CommandSpec) -> list[str]:
+def dotted_paths(spec: ModelSpec | DatasetSpec | MetricSpec | CommandSpec | FormatSpec) -> list[str]:
     """Every `module:attribute` that a spec names."""
     if isinstance(spec, DatasetSpec):
         return [spec.source]
@@ -182,7 +203,9 @@ def dotted_paths(spec: ModelSpec | DatasetSpec | MetricSpec | CommandSpec) -> li
         return [spec.metric]
     if isinstance(spec, CommandSpec):
         return [spec.command]
-    paths = [spec.generator, spec.config, spec.trainer, spec.trainer_config]
+    if isinstance(spec, FormatSpec):
+        return [spec.format]
+    paths = [spec.generator, spec.config, spec.trainer, spec.trainer_config, spec.tokenizer]
     for sampler in spec.samplers.values():
         paths += [sampler.sampler, sampler.config]
     return [path for path in paths if path is not None]

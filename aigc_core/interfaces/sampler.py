@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import torch
 
+from aigc_core.errors import UsageError
 from aigc_core.interfaces.generator import Generator
 from aigc_core.options import Options
 
@@ -42,9 +43,23 @@ class Block:
     labels: Tensor | None = None
     """[size] int64, where labels are asked for."""
     prompts: tuple[str, ...] | None = None
+    """[size], where prompts are given."""
     images: Tensor | None = None
     """[size, C, H, W] float32 in the generator's output range, where pictures are given."""
-    extras: Mapping[str, Any] = field(default_factory=dict)
+    wanted: range | None = None
+    """The rows that were asked for, None for all. Others may be left zero, if that does not change a bit of those."""
+    notes: tuple[dict[str, Any], ...] | None = None
+    """[size] what `note` has added, where somebody keeps it."""
+
+    def note(self, row: int, **facts: Any) -> None:
+        """Adds facts about a row, as JSON, to what is kept with its sample: what it cost, how well it went."""
+        if self.notes is not None:
+            self.notes[row].update(facts)
+
+    @property
+    def rows(self) -> range:
+        """The rows that were asked for."""
+        return range(self.size) if self.wanted is None else self.wanted
 
     @property
     def indices(self) -> range:
@@ -79,3 +94,10 @@ class Sampler(ABC, Generic[G, O]):
 
         The generator is in evaluation mode, gradients are off. All randomness comes from the block.
         """
+
+    def stream(self, generator: G, block: Block) -> Iterator[tuple[int, bytes]]:
+        """For text: a row and the next bytes of its text, as they come, until all of `block.rows` have ended.
+
+        Put together they are, row by row, what `sample` returns. Raises UsageError where it can't.
+        """
+        raise UsageError(f"{type(self).__name__} makes a text as a whole: it can't be streamed")

@@ -1,0 +1,1 @@
+"""Language models: aigc's text backend. Imported for every listing, so it imports no torch."""
