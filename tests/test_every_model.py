@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import write_pictures
+from helpers import data_of, quick_options, write_pictures
 
 from aigc_core import registry as registry_module
 from aigc_core.modality import default_ending
@@ -24,7 +24,6 @@ from aigc_core.provenance.replay import replay
 from aigc_core.registry import Model
 from aigc_core.sampling.draw import request, sample
 from aigc_core.testing import Case, cases
-from aigc_core.testing.material import SETS
 from aigc_core.training.job import train
 from aigc_core.weights.file import load
 
@@ -33,16 +32,6 @@ atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 CASES = [case for name in sorted(registry_module.default().backends) for case in cases(name, FOLDER / name)]
 MODELS = sorted(registry_module.default().models)
 SAMPLERS = [(m, s) for m in MODELS for s in registry_module.default().models[m].samplers]
-
-
-def data_of(model_id: str) -> str:
-    return SETS[registry_module.default().models[model_id].modality]
-
-
-def options_of(model_id: str, sampler: str) -> dict[str, Any]:
-    """Short texts, so that the tests are short."""
-    options = registry_module.default().load(model_id).sampler_config(sampler).model_fields
-    return {"max_tokens": 24} if "max_tokens" in options else {}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.bench.backend.name}: {case.name}")
@@ -98,7 +87,7 @@ def test_a_sample_is_the_same_alone_in_a_batch_and_from_any_start(
         torch.manual_seed(noise)  # a sampler that used the global stream would be caught
         drawn = sample(
             weights, count=count, start=start, seed=3, sampler=sampler, images=images,
-            options=options_of(model_id, sampler),
+            options=quick_options(model_id, sampler),
         )  # fmt: skip
         assert drawn is not None
         array: np.ndarray[Any, Any] = drawn.array
@@ -111,7 +100,7 @@ def test_a_sample_is_the_same_alone_in_a_batch_and_from_any_start(
     assert np.array_equal(draw(64, 5, 4)[2], many[7])
     assert np.array_equal(draw(70, 60, 5), many[60:130])
     if not images and registry_module.default().models[model_id].samplers[sampler].random:
-        other = sample(weights, count=8, seed=4, sampler=sampler, options=options_of(model_id, sampler))
+        other = sample(weights, count=8, seed=4, sampler=sampler, options=quick_options(model_id, sampler))
         assert other is not None
         assert not np.array_equal(other.array, many[:8])
 
@@ -122,7 +111,7 @@ def test_sampling_leaves_global_state_alone_and_names_its_block(
 ) -> None:
     state = torch.get_rng_state()
     images = pictures_for(model_id, sampler, tmp_path)
-    options = options_of(model_id, sampler)
+    options = quick_options(model_id, sampler)
     req = request(trained(model_id), count=2, sampler=sampler, images=images, options=options)
     drawn = sample(trained(model_id), count=2, sampler=sampler, images=images, options=options)
     assert torch.equal(state, torch.get_rng_state())
@@ -145,7 +134,7 @@ def test_what_is_replayed_is_exact(
     for out in ("f/", f"x{ending}"):
         sample(
             weights, count=3, start=62, seed=5, sampler=sampler, images=images, out=tmp_path / out,
-            options=options_of(model_id, sampler),
+            options=quick_options(model_id, sampler),
         )  # fmt: skip
     for file in (tmp_path / "f", tmp_path / f"f/000063{ending}", tmp_path / f"x{ending}"):
         done = replay(file, weights=weights, images=images)
