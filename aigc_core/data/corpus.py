@@ -71,6 +71,7 @@ class Corpus:
                 document, part_of = hashlib.blake2b(digest_size=8), 0
         self.total: Final = Sizes(count, characters, size)
         self.share: Final = reading.share(size)
+        self.said: Final = reading.said(size)
         self._divide(low, high)
         self.digest: Final = f"sha256:{self._key(content.digest())}"
         """Of documents and split: the same for the same documents in the same order, whatever files they lie in."""

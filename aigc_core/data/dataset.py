@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from aigc_core.data.corpus import Sizes
+
     Items = npt.NDArray[np.generic[Any]]
     Pixels = npt.NDArray[np.uint8]
     Labels = npt.NDArray[np.int64]
@@ -34,6 +36,8 @@ class Dataset(ABC):
         self._digest = digest
         self.skipped: list[str] = []
         """Items that could not be read: `path: reason`."""
+        self.reading: Mapping[str, Any] = {}
+        """How a text was read, where that was not by default; plain JSON."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -52,6 +56,10 @@ class Dataset(ABC):
         """`sha256:...` over shape, items, labels and class names; the same for the same items, whatever form they were
         stored in."""
         return self._digest
+
+    def parts(self) -> Mapping[str, Sizes]:
+        """How much text is trained on, and how much held out, of a set that is made of documents; else nothing."""
+        return {}
 
     @property
     def phases(self) -> int:

@@ -33,13 +33,18 @@ class TextReading(Options):
 
     def share(self, size: int) -> float:
         """What is held out of so many bytes of text."""
-        if self.validation is not None:
-            return self.validation
-        return 0.0 if size < SMALL else SHARE
+        return _default(size) if self.validation is None else self.validation
 
-    def said(self) -> dict[str, Any]:
-        """What differs from the defaults, as JSON."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+    def said(self, size: int | None = None) -> dict[str, Any]:
+        """What differs from the defaults, as JSON; for a text of so many bytes, what makes a difference."""
+        found = self.model_dump(mode="json", exclude_defaults=True)
+        if size is not None and self.validation == _default(size):
+            found.pop("validation", None)
+        return found
+
+
+def _default(size: int) -> float:
+    return 0.0 if size < SMALL else SHARE
 
 
 def text_reading(given: Mapping[str, Any] | None) -> TextReading:

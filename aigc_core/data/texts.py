@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from aigc_core.data.corpus import Corpus
+from aigc_core.data.corpus import SPLITS, Corpus
 from aigc_core.data.dataset import Dataset, Digest
 from aigc_core.data.documents import BLOCK
 from aigc_core.data.reading import text_reading
@@ -20,6 +20,7 @@ from aigc_core.specs import DataInfo
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from aigc_core.data.corpus import Sizes
     from aigc_core.data.folder import Track
     from aigc_core.data.reading import TextReading
     from aigc_core.data.windows import FileRow, Row
@@ -52,6 +53,8 @@ class TextItems(Dataset):
         """What was opened, as messages name it."""
         self.part: Final = part
         """The corpus's own name for the split."""
+        self.sized: Final = length is not None
+        """Whether the length of an item was asked for."""
         self._track = track
         self._short: Row | None = None
         if corpus.total.bytes <= IN_MEMORY:
@@ -61,6 +64,10 @@ class TextItems(Dataset):
         if size < length:
             raise DataError(f"{source}: holds {size} bytes of text, an item takes {length}; add more text")
         super().__init__(name, split, DataInfo("text", (length,), (), {"encoding": "utf-8"}), "")
+        self.reading = corpus.said
+
+    def parts(self) -> Mapping[str, Sizes]:
+        return {part: self.corpus.sizes(part) for part in SPLITS if part == "train" or self.corpus.share}
 
     @cached_property
     def _items(self) -> Windows:

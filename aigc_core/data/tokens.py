@@ -41,7 +41,9 @@ class Tokens(Windows):
     be predicted once.
     """
 
-    def __init__(self, row: FileRow, tokenizer: Tokenizer, *, name: str, split: str, content: str) -> None:
+    def __init__(
+        self, row: FileRow, content: str, tokenizer: Tokenizer, corpus: Corpus, *, name: str, split: str
+    ) -> None:
         """content: the digest of the tokens. Raises DataError for fewer than an item takes."""
         count, window, assets = len(row.values), tokenizer.window, tokenizer.assets
         if count < window:
@@ -52,8 +54,10 @@ class Tokens(Windows):
         info = DataInfo("text", (window,), (), details, assets)
         super().__init__(
             row, window, window - 1, name=name, split=split, info=info, phases=window - 1, dtype=torch.int64,
-            digest=_sha256("tokens", window, content, tokenizer.end, _digest_of(assets)),
+            digest=f"sha256:{_sha256('tokens', window, content, tokenizer.end, _digest_of(assets))}",
         )  # fmt: skip
+        self.corpus: Final = corpus
+        self.reading = corpus.said
 
 
 def for_model(
@@ -73,6 +77,8 @@ def for_model(
             f"{dataset.name!r} holds no documents of text, which this model takes; give it a .txt, a .jsonl or a folder "
             "of them"
         )
+    if dataset.sized:
+        raise UsageError("--size does not apply: how many tokens an item has is the model's -o context=N")
     corpus, source = dataset.corpus, dataset.source
     learned_from = dataset.part if kept else "train"
     try:
@@ -99,7 +105,7 @@ def tokenised(
     """
     key = _sha256("tokens", corpus.digest, part, tokenizer.end, tokenizer.size, _digest_of(tokenizer.assets))
     row, content = _kept(key, _dtype(tokenizer.size), lambda: _encoded(corpus, tokenizer, part, track))
-    return Tokens(row, tokenizer, name=name, split=split or part, content=content)
+    return Tokens(row, content, tokenizer, corpus, name=name, split=split or part)
 
 
 def row_of_bytes(corpus: Corpus, part: str, track: Track | None = None) -> FileRow:
@@ -206,4 +212,4 @@ def _digest_of(assets: Mapping[str, bytes]) -> str:
 
 
 def _sha256(*parts: str | int) -> str:
-    return f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
