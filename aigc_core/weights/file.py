@@ -52,11 +52,17 @@ class Weights:
 
 
 def encode(
-    generator: Generator[Any], model: Model, data: Mapping[str, Any], training: Mapping[str, Any]
+    generator: Generator[Any],
+    model: Model,
+    data: Mapping[str, Any],
+    training: Mapping[str, Any],
+    *,
+    license: str | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """The bytes of a weights file, and the record inside it: the same for the same training.
 
-    `data` names the data set (name, split, digest, count); `training` sums up how it was fitted.
+    `data` names the data set (name, split, digest, count); `training` sums up how it was fitted. `license` is by
+    default the model's.
     """
     tensors, shared = _unshared(generator.state_dict())
     record = {
@@ -69,7 +75,7 @@ def encode(
             "api": model.backend.api,
         },
         "core": __version__,
-        "license": model.spec.license,
+        "license": license or model.spec.license,
         "config": generator.config.model_dump(mode="json"),
         "output": asdict(generator.output),
         "data": {**data, "info": asdict(generator.data)},
