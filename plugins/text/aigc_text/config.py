@@ -14,7 +14,8 @@ class LanguageConfig(Options):
 
     context: int = Field(128, ge=1, le=1048576, description="tokens that it predicts from at once")
     tokenizer: Literal["characters", "bytes", "bpe"] = Field(
-        "characters", description="what a token is: a character of the text, a byte, or a piece that is frequent in it"
+        "characters",
+        description="what a token is: a character of the text, a byte, or a piece that is frequent in it",
     )
     vocabulary: int = Field(1024, ge=257, le=1000000, description="tokens of a bpe tokenizer")
 
@@ -28,12 +29,16 @@ class GPTConfig(LanguageConfig):
     tied: bool = Field(True, description="the head's matrix is the embedding's")
     activation: Literal["gelu_tanh", "gelu", "relu", "silu"] = Field("gelu_tanh", description="of the MLPs")
     epsilon: float = Field(1e-5, gt=0, le=1, description="of the layer norms")
-    scale_attention: bool = Field(True, description="divide attention's products by the root of a head's width")
+    scale_attention: bool = Field(
+        True, description="divide attention's products by the root of a head's width"
+    )
     scale_by_layer: bool = Field(False, description="and by the number of the block")
     rows: int | None = Field(
         None, ge=1, le=1000000, description="of the embedding, if it has more than there are tokens"
     )
-    weights: Literal["float32", "int8"] = Field("float32", description="how matrices are kept; int8 is for sampling alone")
+    weights: Literal["float32", "int8"] = Field(
+        "float32", description="how matrices are kept; int8 is for sampling alone"
+    )
 
     @model_validator(mode="after")
     def _heads(self) -> GPTConfig:
