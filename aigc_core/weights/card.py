@@ -46,7 +46,8 @@ def training_line(training: Mapping[str, Any]) -> str:
     """How weights were fitted, as far as it is known."""
     if imported := training.get("imported"):
         return f"elsewhere; imported from the form of {imported}"
-    return f"{training['steps']} steps, seed {training['seed']}, {pairs(training['options'])}"
+    options = pairs(training["options"])
+    return f"{training['steps']} steps, seed {training['seed']}{f', {options}' if options else ''}"
 
 
 def portrait(manifest: Manifest) -> str | None:
