@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aigc_core.provenance.replay import replay
     from aigc_core.provenance.trace import trace
     from aigc_core.sampling.draw import sample
+    from aigc_core.sampling.stream import stream
     from aigc_core.specs import (
         CommandSpec,
         DataInfo,
@@ -47,6 +48,7 @@ _HOMES = {
     "push": "weights.remotes.push",
     "replay": "provenance.replay",
     "sample": "sampling.draw",
+    "stream": "sampling.stream",
     "trace": "provenance.trace",
     "train": "training.job",
     "CommandSpec": "specs",
@@ -84,6 +86,7 @@ __all__ = [
     "push",
     "replay",
     "sample",
+    "stream",
     "trace",
     "train",
 ]

@@ -23,7 +23,7 @@ from aigc_core.specs import CommandSpec, DatasetSpec, FormatSpec, MetricSpec, Mo
 
 if TYPE_CHECKING:
     from aigc_core.events import Event
-    from aigc_core.interfaces import Format, Generator, Metric, Sampler, Trainer
+    from aigc_core.interfaces import Format, Generator, Metric, Sampler, Tokenizer, Trainer
     from aigc_core.options import Options, TrainingOptions
 
 _T = TypeVar("_T")
@@ -213,6 +213,13 @@ class Model:
         if self.spec.trainer is None:
             raise UsageError(f"model {self.spec.id!r} cannot be trained; it is for sampling only")
         return self._resolve(self.spec.trainer, Trainer)  # type: ignore[type-abstract]
+
+    @property
+    def tokenizer(self) -> type[Tokenizer] | None:
+        """None for a model that takes its data as they are."""
+        from aigc_core.interfaces import Tokenizer
+
+        return self.spec.tokenizer and self._resolve(self.spec.tokenizer, Tokenizer)  # type: ignore[type-abstract,return-value]
 
     def sampler_spec(self, name: str | None) -> tuple[str, SamplerSpec]:
         """A sampler's name and spec, the default one for None. Raises UsageError for an unknown name."""

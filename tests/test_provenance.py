@@ -82,7 +82,7 @@ def test_a_sample_says_all_that_made_it(tiny: str, tmp_path: Path, aigc: Run) ->
     assert record["verified"] is True
     assert (record["seed"], record["start"], record["count"], record["block"]) == (4, 6, 1, 64)
     assert (record["sampler"], record["options"], record["threads"]) == ("prior", {}, 1)
-    assert (record["dtype"], record["device"], record["prompt"], record["filters"]) == (
+    assert (record["dtype"], record["device"], record["prompts"], record["filters"]) == (
         "float32",
         "cpu",
         None,

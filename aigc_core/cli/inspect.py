@@ -73,7 +73,7 @@ def _sample(found: dict[str, Any]) -> None:
             if "sampler" in found
             else None,
             "pictures": ", ".join(_given(picture) for picture in found.get("images", [])),
-            "prompt": found.get("prompt"),
+            "prompts": _joined(found.get("prompts")),
             "filters": ", ".join(map(str, found.get("filters", []))),
             "made with": made_with(found),
             "code": pairs({name: _short(digest) for name, digest in found.get("code", {}).items()}),
@@ -122,6 +122,17 @@ def _given(picture: Any) -> str:
     name = str(picture.get("name"))
     shown = "a private one" if is_hidden(name) else name
     return f"{shown} ({_short(picture.get('content'))})"
+
+
+def _joined(prompts: Any) -> str | None:
+    """The prompts of a record, short."""
+    if not prompts:
+        return None
+    shown = [
+        "a private one" if is_hidden(p) else repr(p if len(p) <= 60 else f"{p[:57]}...")
+        for p in map(str, prompts)
+    ]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def _short(digest: Any) -> str:

@@ -18,11 +18,20 @@ from aigc_core.errors import MismatchError
 @click.option(
     "--image", "images", multiple=True, help="A picture that the sampler was given; may be given many times."
 )
+@click.option(
+    "--prompt", "prompts", multiple=True, help="A prompt that the record hides; may be given many times."
+)
 @click.option("--out", help="Keep what is made again; as for aigc sample.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @json_option
 def replay(
-    file: str, weights: str | None, images: tuple[str, ...], out: str | None, quiet: bool, as_json: bool
+    file: str,
+    weights: str | None,
+    images: tuple[str, ...],
+    prompts: tuple[str, ...],
+    out: str | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Make the samples of FILE (or of a folder) again, by the settings of their record, and compare what they decode to.
 
@@ -35,7 +44,15 @@ def replay(
 
     with contextlib.redirect_stdout(sys.stderr):  # a backend's prints are not the command's output
         progress = Progress(False if quiet else None)
-        done = again(file, weights=weights, images=images, out=out, registry=registry, progress=progress)
+        done = again(
+            file,
+            weights=weights,
+            images=images,
+            prompts=prompts,
+            out=out,
+            registry=registry,
+            progress=progress,
+        )
     if as_json:
         print_json(
             {

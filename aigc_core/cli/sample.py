@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from aigc_core.cli.common import KeyValue, WeightsName, note, open_registry
-from aigc_core.errors import UsageError
+from aigc_core.errors import DataError, NotFoundError, UsageError
 from aigc_core.launch import launched
 from aigc_core.modality import default_ending
 from aigc_core.registry import default
 
+if TYPE_CHECKING:
+    from aigc_core.sampling.stream import Chunk
+
 
 @click.command()
 @click.argument("weights", type=WeightsName())
-@click.option("-n", "count", type=int, help="How many; by default 64, or one for each --image.")
+@click.option("-n", "count", type=int, help="How many; by default 64, or one for each --image or --prompt.")
 @click.option("--start", type=int, default=0, show_default=True, help="The index of the first one.")
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Sample i of a seed is always the same one."
@@ -28,6 +33,28 @@ from aigc_core.registry import default
     "-s", "--sampler-option", "options", type=KeyValue(), multiple=True, help="An option of the sampler."
 )
 @click.option("--image", "images", multiple=True, help="A picture to work on; may be given many times.")
+@click.option("--prompt", "prompts", multiple=True, help="A text to go on from; may be given many times.")
+@click.option(
+    "--prompts-from",
+    metavar="FILE",
+    type=click.Path(),
+    help="A file with a prompt a line; - for standard input.",
+)
+@click.option("--keywords", help="Words that a text must hold, with commas between: -s keywords=...")
+@click.option("--explain", is_flag=True, help="Keep why each token was drawn in the record: -s explain=true.")
+@click.option(
+    "--stream",
+    "streamed",
+    is_flag=True,
+    help="Print a text as it comes, and keep no file of it; one, unless -n says more.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(("fp32", "bf16", "int8")),
+    default="fp32",
+    show_default=True,
+    help="bf16 and int8 are faster where the model has them.",
+)
 @click.option("--block", type=int, help="Samples computed together; by default the sampler's own number.")
 @click.option(
     "--threads",
@@ -51,7 +78,9 @@ from aigc_core.registry import default
     show_default=True,
     help="Share the work; the samples stay the same.",
 )
-@click.option("--private", is_flag=True, help="Keep the names of given pictures out of the records.")
+@click.option(
+    "--private", is_flag=True, help="Keep prompts and the names of given pictures out of the records."
+)
 @click.option("--unverified", is_flag=True, help="Do not check the weights' bytes; the records say so.")
 @click.option(
     "--sign",
@@ -73,6 +102,12 @@ def sample(
     sampler: str | None,
     options: tuple[tuple[str, str], ...],
     images: tuple[str, ...],
+    prompts: tuple[str, ...],
+    prompts_from: str | None,
+    keywords: str | None,
+    explain: bool,
+    streamed: bool,
+    precision: str,
     block: int | None,
     threads: int,
     out: str | None,
@@ -98,11 +133,27 @@ def sample(
 
     found = Store().resolve(weights)  # all this before torch is imported: a mistake is answered at once
     made = output_modality(read_header(found.path))
+    if prompts_from is not None:
+        prompts += _lines(prompts_from)
+    chosen = {
+        **dict(options), **({} if keywords is None else {"keywords": keywords}), **({"explain": True} if explain else {}),
+    }  # fmt: skip
+    if streamed:
+        _check_streamed(out, made, processes)
+        from aigc_core.sampling.stream import stream
+
+        with contextlib.redirect_stdout(sys.stderr):
+            chunks = stream(
+                weights, count=count, start=start, seed=seed, sampler=sampler, options=chosen, prompts=prompts,
+                precision=precision, block=block, threads=threads, registry=registry,
+            )  # fmt: skip
+        _print(chunks)
+        return
     if out is None:
         name = Path(weights).stem if is_path(weights) else weights.replace("@", "-")
         out = f"{name}{default_ending(made)}"
     if count is None:
-        count = len(images) or 64
+        count = len(images) or len(prompts) or 64
     signs = _signs(certificate, key, out, made)
     check_target(out, made, indices=range(start, start + count), shard=shard_size)
     if shared:
@@ -115,8 +166,9 @@ def sample(
 
     with contextlib.redirect_stdout(sys.stderr):  # a backend's prints are not the command's output
         request_ = request(
-            found, count=count, start=start, seed=seed, sampler=sampler, options=dict(options), images=images,
-            block=block, threads=threads, private=private, verify=not unverified, registry=registry,
+            found, count=count, start=start, seed=seed, sampler=sampler, options=chosen, images=images,
+            prompts=prompts, precision=precision, block=block, threads=threads,
+            private=private, verify=not unverified, registry=registry,
         )  # fmt: skip
         progress = Progress(False if quiet else None)
         sign = signer(out, request_, signs)
@@ -124,6 +176,50 @@ def sample(
     if not new:
         note(f"{out} is there already, made by the same request")
     click.echo(shards(out, count, shard_size) if shard_size else out)
+
+
+def _lines(path: str) -> tuple[str, ...]:
+    """The lines of a file, but empty ones. Raises NotFoundError, DataError."""
+    try:
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        found = tuple(line for line in content.decode("utf-8").splitlines() if line)
+    except OSError as error:
+        raise NotFoundError(f"--prompts-from {path}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"--prompts-from {path}: not UTF-8 at byte {error.start}; convert it first") from None
+    if not found:
+        raise DataError(f"--prompts-from {path}: holds no prompt; write one a line")
+    return found
+
+
+def _check_streamed(out: str | None, modality: str, processes: int) -> None:
+    """Raises UsageError for what can't be printed as it comes."""
+    if modality != "text":
+        raise UsageError(f"--stream is for texts, and these weights make {modality}; leave it out")
+    if out is not None or processes > 1:
+        raise UsageError(
+            "--stream prints one text after the other and keeps no file: leave out --out and --processes"
+        )
+
+
+def _print(chunks: Iterator[Chunk]) -> None:
+    """Prints texts as they come, one after the other; those that come beside the first one wait for their turn."""
+    from aigc_core.modality.text import SEPARATOR
+
+    waiting: dict[int, list[Chunk]] = {}
+    turn, between = -1, ""
+    for arrived in chunks:
+        turn = arrived.index if turn < 0 else turn
+        waiting.setdefault(arrived.index, []).append(arrived)
+        while ready := waiting.pop(turn, []):
+            for chunk in ready:
+                click.echo(between + chunk.text, nl=False)
+                between = ""
+            sys.stdout.flush()
+            if not ready[-1].last:
+                break
+            turn, between = turn + 1, SEPARATOR
+    click.echo()
 
 
 def _signs(certificate: str | None, key: str | None, out: str, modality: str) -> tuple[str, str] | None:

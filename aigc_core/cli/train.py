@@ -14,6 +14,7 @@ from aigc_core.cli.common import (
     KeyValue,
     ModelId,
     SizeType,
+    WeightsName,
     _Type,
     amount,
     fields,
@@ -74,6 +75,12 @@ class Duration(_Type):
     "--size",
     type=SizeType(),
     help="The size of an item: height x width of a folder's pictures, bytes of a text, samples of a sound.",
+)
+@click.option(
+    "--from",
+    "base",
+    type=WeightsName(),
+    help="Start from these weights: their options hold where none are given.",
 )
 @click.option("--strict", is_flag=True, help="Fail on the first unreadable file instead of skipping it.")
 @click.option("--processes", type=click.IntRange(1, 1024), help="Share each batch between so many processes.")
@@ -160,7 +167,8 @@ def train(
     chosen = {**dict(options), **{flag: value for flag, value in flags.items() if value is not None}}
     settings = {name: given.pop(name) for name in Settings.__dataclass_fields__}
     # All this before torch is imported, let alone data read.
-    check_options(registry.load(model), chosen, given["epochs"])
+    if given["base"] is None:
+        check_options(registry.load(model), chosen, given["epochs"])
     checked = Settings(**settings)
     if checked.tensorboard:
         from aigc_core.training.tensorboard import require

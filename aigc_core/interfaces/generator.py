@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from torch import nn
 
+from aigc_core.errors import UsageError
 from aigc_core.options import Options
 
 if TYPE_CHECKING:
@@ -36,3 +37,8 @@ class Generator(nn.Module, ABC, Generic[C]):
 
         Training batches come in this range too.
         """
+
+    def as_int8(self) -> Generator[C]:
+        """The same with matrices of 8 bits and a scale a row, for sampling alone: what a model that declares
+        `int8-weights` has. Its config says so, so that it can be kept as weights."""
+        raise UsageError(f"{type(self).__name__} has no form of 8 bits; leave out --precision int8")

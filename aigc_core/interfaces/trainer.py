@@ -50,6 +50,12 @@ class Trainer(ABC, Generic[G, T]):
         trainer that makes nothing while it trains. When all of them come out alike, training has collapsed."""
         return None
 
+    def adapters(self) -> Mapping[str, tuple[Tensor, Tensor]] | None:
+        """For a training that began from weights (`--from`), and whose result is to be kept as what it added to
+        them: by name of each matrix of the generator's state, (down [r, in], up [out, r]), so that the matrix is
+        the one it began with plus up @ down. None where the whole generator is to be kept."""
+        return None
+
     def result(self) -> Generator[Any]:
         """The generator to keep: by default the one that is trained, often its moving average."""
         return self.generator

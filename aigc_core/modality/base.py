@@ -50,6 +50,8 @@ class Modality(ABC):
     endings: ClassVar[Mapping[str, str]]
     """The files that samples are written to, and what is in them; the first one is the default, and what a
     folder holds a sample each of."""
+    golden: ClassVar[int] = 16
+    """How many samples are drawn when weights are published, to be held against later."""
     beside: ClassVar[tuple[str, ...]] = ()
     """What the names of the files beside such a file have more than its own."""
 

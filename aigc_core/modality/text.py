@@ -26,6 +26,9 @@ SEPARATOR: Final = "\n---\n"
 TEXT_LIMIT: Final = 1 << 30
 """Bytes of one file of texts, which is put together in memory."""
 
+LONGEST: Final = 1 << 16
+"""Bytes that a text of any length is taken to have at most, where that decides how many go into one file."""
+
 
 class Text(Modality):
     """Byte values 0 .. 255, never scaled. A 0 byte ends a text; what follows it is dropped."""
@@ -36,6 +39,7 @@ class Text(Modality):
     axes = ("bytes",)
     resize = "choose the bytes of an item by --size N"
     endings: ClassVar[Mapping[str, str]] = {".txt": "texts with a line '---' between", **MANY}
+    golden = 4
     beside = (".json",)
 
     def batch(self, items: Tensor, output: Output) -> Tensor:
@@ -58,7 +62,8 @@ class Text(Modality):
         return {"text": samples}
 
     def most(self, output: Output) -> int:
-        return max(1, TEXT_LIMIT // (output.shape[0] + len(SEPARATOR)))
+        longest = output.shape[0] if output.shape[0] > 0 else LONGEST
+        return max(1, TEXT_LIMIT // (longest + len(SEPARATOR)))
 
     def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
         """Plain text has no place for a record: it gets a file of its own, `x.txt.json`."""

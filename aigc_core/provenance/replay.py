@@ -15,10 +15,11 @@ from aigc_core.provenance import content
 from aigc_core.provenance.compare import UNITS, Difference
 from aigc_core.provenance.environment import changes
 from aigc_core.provenance.originals import KINDS, Originals, originals
+from aigc_core.provenance.private import is_hidden, is_that
 from aigc_core.provenance.trace import stored
 from aigc_core.registry import Registry, default
 from aigc_core.sampling.draw import draw
-from aigc_core.sampling.request import Request, request
+from aigc_core.sampling.request import PRECISIONS, Request, request
 from aigc_core.sampling.writers import check_count, check_target, write
 from aigc_core.weights.store import Store
 from aigc_core.weights.version import Found
@@ -61,6 +62,7 @@ def replay(
     *,
     weights: str | Path | None = None,
     images: Sequence[str | Path] = (),
+    prompts: Sequence[str] = (),
     out: str | Path | None = None,
     registry: Registry | None = None,
     progress: Progress | None = None,
@@ -68,14 +70,15 @@ def replay(
     """Draws the samples of a file or folder again, as their record says, and compares what they decode to.
 
     weights: a name or path, where the store does not hold those that the record names. images: the pictures that the
-    sampler was given, in any order: they are known by their content. out: keep what was made again.
+    sampler was given, in any order: they are known by their content. prompts: those that the record hides, in their
+    order. out: keep what was made again.
 
     Raises NotFoundError where weights or pictures are missing, UsageError for others than those of the record,
     DamagedFileError, BackendError; a difference is no error.
     """
     registry, path = registry or default(), Path(file)
     there = originals(path)
-    request_ = _request(there, weights, images, registry)
+    request_ = _request(there, weights, images, prompts, registry)
     output = request_.weights.generator.output
     indices = there.indices
     check_count(path, output, request_.count)
@@ -114,7 +117,11 @@ def replay(
 
 
 def _request(
-    there: Originals, weights: str | Path | None, images: Sequence[str | Path], registry: Registry
+    there: Originals,
+    weights: str | Path | None,
+    images: Sequence[str | Path],
+    prompts: Sequence[str],
+    registry: Registry,
 ) -> Request:
     record = there.record
     try:
@@ -126,6 +133,8 @@ def _request(
             sampler=record["sampler"],
             options=record["options"],
             images=_images(there, images),
+            prompts=_prompts(there, prompts),
+            precision=_precision(record.get("dtype")),
             block=record["block"],
             threads=record["threads"],
             device="cuda" if record["device"] == "cuda" and torch.cuda.is_available() else "cpu",
@@ -176,6 +185,27 @@ def _images(there: Originals, images: Sequence[str | Path]) -> list[Path]:
             )
         found.append(given[picture["content"]])
     return found
+
+
+def _prompts(there: Originals, prompts: Sequence[str]) -> list[str]:
+    """Those of the record, or those given that it hides. Raises UsageError, NotFoundError."""
+    wanted = there.record.get("prompts") or []
+    if not any(map(is_hidden, wanted)):
+        if prompts:
+            raise UsageError(f"{there.path} says its own prompts, or was made without; leave out --prompt")
+        return [str(prompt) for prompt in wanted]
+    if len(prompts) != len(wanted):
+        raise NotFoundError(
+            f"{there.path} hides its {len(wanted)} prompts, and {len(prompts)} are given; give each by --prompt TEXT"
+        )
+    for number, (hidden, prompt) in enumerate(zip(wanted, prompts, strict=True), 1):
+        if not is_that(hidden, prompt):
+            raise UsageError(f"{there.path}: prompt {number} was another one than {prompt!r}")
+    return list(prompts)
+
+
+def _precision(dtype: object) -> str:
+    return next((name for name, called in PRECISIONS.items() if called == dtype), "fp32")
 
 
 def _check_out(out: Path, path: Path) -> None:

@@ -46,36 +46,66 @@ class Samples:
         write(out, iter([self.array]), self.output, self.record)
 
 
-def draw(request: Request, blocks: Iterable[int] | None = None) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+Notes = dict[int, dict[str, Any]]
+"""By index of a sample, the facts that its sampler noted: see `Block.note`."""
+
+
+def draw(
+    request: Request, blocks: Iterable[int] | None = None, notes: Notes | None = None
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """The samples of a request, a block's worth or less at a time: the first one's index, and [n, ...].
 
-    blocks: the numbers of those to compute, in that order; by default all of `request.blocks`.
+    blocks: the numbers of those to compute, in that order; by default all of `request.blocks`. notes: is filled with
+    what the sampler notes, before the samples that it is about are yielded.
     The arrays' types are those of `Samples.array`. Whole blocks are computed, whatever part of them is asked for.
     Raises BackendError where the sampler fails or returns what the generator's output does not describe.
     """
     weights = request.weights
     sampler = weights.model.sampler(request.sampler)(request.options)
     output = weights.generator.output
-    kind, device = modality(output.modality), weights.device
+    kind = modality(output.modality)
     for number in request.blocks if blocks is None else blocks:
-        first = number * request.block
-        block = Block(request.seed, first, request.block, device, images=_images_of(request, first, device))
-        with (
-            blame(weights.model.backend, f"in sampler {request.sampler!r}"),
-            torch.inference_mode(),
-            _threads(request.threads),
-        ):
+        block, rows = block_of(request, number), request.rows(number)
+        with sampling(request):
             values = sampler.sample(weights.generator, block)
-        if tuple(values.shape) != (request.block, *output.shape):
+        if len(values.shape) != 1 + len(output.shape) or any(
+            n not in (m, -1) for n, m in zip((request.block, *output.shape), values.shape, strict=True)
+        ):
             raise BackendError(
                 f"sampler {request.sampler!r} of {weights.model.spec.id} returned {tuple(values.shape)}, "
                 f"not {(request.block, *output.shape)}"
             )
-        rows = request.rows(number)
-        values = values[rows.start - first : rows.stop - first]
+        values = values[block.rows.start : block.rows.stop]
         if problem := kind.problem(values, output):
             raise BackendError(f"sampler {request.sampler!r} of {weights.model.spec.id} returned {problem}")
+        if notes is not None and block.notes is not None:
+            noted = zip(rows, block.notes[block.rows.start : block.rows.stop], strict=True)
+            notes.update({index: facts for index, facts in noted if facts})
         yield rows.start, kind.samples(values, output)
+
+
+def block_of(request: Request, number: int) -> Block:
+    """A block of a request, as its sampler is handed it."""
+    first, size, device = number * request.block, request.block, request.weights.device
+    rows, prompts = request.rows(number), request.prompts
+    return Block(
+        request.seed, first, size, device,
+        prompts=prompts and tuple(prompts[i % len(prompts)] for i in range(first, first + size)),
+        images=_images_of(request, first, device),
+        wanted=range(rows.start - first, rows.stop - first),
+        notes=tuple({} for _ in range(size)),
+    )  # fmt: skip
+
+
+@contextmanager
+def sampling(request: Request) -> Iterator[None]:
+    """Within it a sampler computes: without gradients, with the request's threads; what it raises is its backend's."""
+    with (
+        blame(request.weights.model.backend, f"in sampler {request.sampler!r}"),
+        torch.inference_mode(),
+        _threads(request.threads),
+    ):
+        yield
 
 
 def sample(
@@ -87,6 +117,8 @@ def sample(
     sampler: str | None = None,
     options: Mapping[str, Any] | None = None,
     images: Sequence[str | Path] = (),
+    prompts: Sequence[str] = (),
+    precision: str = "fp32",
     block: int | None = None,
     threads: int = 1,
     device: str | None = None,
@@ -100,13 +132,15 @@ def sample(
 ) -> Samples | None:
     """Draws samples from weights: `name`, `name@version`, a path, or what `load` returned.
 
-    count: how many; 64, or one for each picture that is given. start: the index of the first one.
+    count: how many; 64, or one for each picture or prompt that is given. start: the index of the first one.
     seed: sample i of a seed is always the same one, alone, in a batch, or from any start.
     sampler, options: one of the model's samplers and its options (`aigc models show MODEL`).
     images: pictures for samplers that work on pictures; sample i is given picture i mod K.
+    prompts: texts to go on from; sample i is given prompt i mod K.
+    precision: `fp32`; `bf16` or `int8` where the model has the capability.
     block: samples computed together. It decides a sample's last bits, so keep it to see the same ones.
     threads: that a block is computed with. It decides a sample's last bits, too.
-    private: the record holds the names of the pictures as salted hashes (`aigc_core.provenance.private`).
+    private: the record holds the names of the pictures, and the prompts, as salted hashes (`aigc_core.provenance.private`).
     verify: False loads the weights without a check of their bytes, which the record says.
     out: write there instead (`x.png` a sheet, `x.txt`, `x.wav`; `x.npz`, `x.tar`, `dir/` a file a sample) and
     return None. What is cut off while it writes one of the last three goes on when it is called again.
@@ -119,7 +153,8 @@ def sample(
     registry = registry or default()
     request_ = request(
         weights, count=count, start=start, seed=seed, sampler=sampler, options=options, images=images,
-        block=block, threads=threads, device=device, private=private, verify=verify, registry=registry,
+        prompts=prompts, precision=precision, block=block, threads=threads,
+        device=device, private=private, verify=verify, registry=registry,
     )  # fmt: skip
     progress = progress or Progress(False)
     if out is not None:
@@ -136,13 +171,21 @@ def sample(
         return None
     record = request_.record()
     registry.emit(Event("sample.start", record))
-    drawn = []
+    drawn, notes = [], Notes()
     with progress.bar(request_.count, request_.label, "sample") as bar:
-        for _, samples in draw(request_):
+        for _, samples in draw(request_, notes=notes):
             drawn.append(samples)
             bar.update(len(samples))
     registry.emit(Event("sample.end", record))
-    return Samples(np.concatenate(drawn), record, request_.weights.generator.output)
+    return Samples(
+        np.concatenate(drawn), {**record, **noted(notes, request_)}, request_.weights.generator.output
+    )
+
+
+def noted(notes: Notes, request: Request) -> dict[str, Any]:
+    """What a record of all samples of a request says of their notes, in their order."""
+    indices = range(request.start, request.start + request.count)
+    return {"notes": [notes.get(index, {}) for index in indices]} if notes else {}
 
 
 def _images_of(request: Request, first: int, device: torch.device) -> Tensor | None:

@@ -42,6 +42,8 @@ class Form(ABC):
         self.enter: Callable[[str, int, int], None] = _nowhere
         """Told the content digest, first index and count of each file and sample that is kept here."""
         self.sign: Sign | None = None
+        self.notes: Final[dict[int, dict[str, Any]]] = {}
+        """What the samples that are to be put have had noted, by index."""
 
     @abstractmethod
     def begin(self) -> bool:
@@ -74,7 +76,8 @@ class Form(ABC):
         return encoded
 
     def record_of(self, index: int) -> dict[str, Any]:
-        return {**self.record, "start": index, "count": 1}
+        notes = {"notes": [self.notes[index]]} if index in self.notes else {}
+        return {**self.record, **notes, "start": index, "count": 1}
 
     def ending(self) -> str:
         """Of the file of one sample."""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from aigc_core.weights.store import Store
     from aigc_core.weights.version import Version
 
-COUNT: Final = 16
 SEED: Final = 0
 
 
@@ -40,9 +39,10 @@ def golden(weights: Weights, registry: Registry) -> tuple[dict[str, Any], dict[s
     sampler = next((name for name, spec in samplers if not spec.needs), None)
     if sampler is None or weights.model.spec.data.labels:
         return None
-    request_ = request(weights, count=COUNT, seed=SEED, sampler=sampler, registry=registry)
-    drawn = _draw(request_)
     output = weights.generator.output
+    count = modality(output.modality).golden
+    request_ = request(weights, count=count, seed=SEED, sampler=sampler, registry=registry)
+    drawn = _draw(request_)
     # Without the digests of the code: they change with a comment, and the same training is to be the same manifest.
     record = {key: value for key, value in request_.record().items() if key != "code"}
     encoded = modality(output.modality).encode(drawn, output, record)

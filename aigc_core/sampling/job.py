@@ -13,7 +13,7 @@ from aigc_core.events import Event
 from aigc_core.launch import launched, rank, world
 from aigc_core.progress import Progress
 from aigc_core.provenance.ledger import Ledger
-from aigc_core.sampling.draw import draw
+from aigc_core.sampling.draw import Notes, draw, noted
 from aigc_core.sampling.writers import check_count, check_target, form_of, holds_many, write_one
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ def save(
     ):
         if not holds_many(out):
             registry.emit(Event("sample.start", record))
-            content = write_one(out, _shown(request, bar), output, record, sign)
+            notes = Notes()
+            content = write_one(
+                out, _shown(request, bar, notes), output, record, sign, lambda: noted(notes, request)
+            )
             entries.add(content, request.start, request.count)
             registry.emit(Event("sample.end", record))
             return True
@@ -86,8 +89,8 @@ def _remark(text: str) -> None:
         sys.stderr.write(f"aigc: {text}\n")
 
 
-def _shown(request: Request, bar: Bar) -> Iterator[npt.NDArray[Any]]:
-    for _, samples in draw(request):
+def _shown(request: Request, bar: Bar, notes: Notes) -> Iterator[npt.NDArray[Any]]:
+    for _, samples in draw(request, notes=notes):
         yield samples
         bar.update(len(samples))
 
@@ -104,8 +107,9 @@ def _fill(request: Request, form: Form, bar: Bar, registry: Registry, entries: E
         registry.emit(Event("sample.start", request.record()))
     dealt = (blocks[n] for n in form.place.deal(len(blocks))) if shared else iter(blocks)
     try:
-        for first, samples in draw(request, _missing(request, form, dealt, bar)):
+        for first, samples in draw(request, _missing(request, form, dealt, bar), form.notes):
             form.put(first, samples)
+            form.notes.clear()
         if main:
             _wait(request, form)
             entries.flush()  # a command that is killed after the next line has nothing left to do

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from aigc_core.options import Options, parse
 from aigc_core.provenance import content
 from aigc_core.provenance.environment import code_digest, machine
 from aigc_core.provenance.private import hide, salt_of
-from aigc_core.registry import Registry, default
+from aigc_core.registry import Registry, blame, default
 from aigc_core.seeds import MAX_SEED
 from aigc_core.weights.file import Weights, load
 from aigc_core.weights.store import Store
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aigc_core.specs import Output, SamplerSpec
+
+
+PRECISIONS: Final = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+"""What a user can ask for, and what a record calls it."""
+_NEEDED: Final = {"bf16": "bfloat16-weights", "int8": "int8-weights"}
+"""The capabilities that they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,11 @@ class Request:
     threads: int = 1
     """That a block is computed with. Sums over several threads differ in their last bits from those over one."""
     private: bool = False
-    """Whether the record hides the names of the pictures."""
+    """Whether the record hides the names of the pictures, and the prompts."""
+    prompts: tuple[str, ...] | None = None
+    """Sample i is given prompt i mod K."""
+    precision: str = "fp32"
+    """Of PRECISIONS: what the network computes in, or how its matrices are kept."""
 
     @property
     def blocks(self) -> range:
@@ -86,9 +97,9 @@ class Request:
             "count": self.count,
             "block": self.block,
             "images": [{"name": self._said(name), "content": digest} for name, digest in self.given],
-            "prompt": None,
+            "prompts": None if self.prompts is None else [self._said(prompt) for prompt in self.prompts],
             "filters": [],
-            "dtype": "float32",
+            "dtype": PRECISIONS[self.precision],
             **machine(self.weights.device),
             "threads": self.threads,
         }
@@ -110,6 +121,8 @@ def request(
     sampler: str | None = None,
     options: Mapping[str, Any] | None = None,
     images: Sequence[str | Path] = (),
+    prompts: Sequence[str] = (),
+    precision: str = "fp32",
     block: int | None = None,
     threads: int = 1,
     device: str | None = None,
@@ -124,11 +137,12 @@ def request(
             device = f"cuda:{_gpu()}" if torch.cuda.is_available() else "cpu"
         found = weights if isinstance(weights, Found) else Store().resolve(str(weights))
         weights = load(found, registry, device, verify=verify)
+    weights = _in_precision(weights, precision)
     model = weights.model
     name, spec = model.sampler_spec(sampler)
     parsed = parse({"sampler": model.sampler_config(name)}, options or {}, f"sampler {name!r}")["sampler"]
     if count is None:
-        count = len(images) if images else 64
+        count = len(images) or len(prompts) or 64
     for flag, value, low, high in (
         ("-n", count, 1, 2**40), ("--start", start, 0, 2**40), ("--seed", seed, 0, MAX_SEED),
         ("--block", block if block is not None else spec.block, 1, 65536),
@@ -136,7 +150,7 @@ def request(
     ):  # fmt: skip
         if not low <= value <= high:
             raise UsageError(f"{flag} must lie in {low} .. {high}, not {value}")
-    if unknown := [need for need in spec.needs if need != "image"]:
+    if unknown := [need for need in spec.needs if need not in ("image", "prompt")]:
         raise UsageError(
             f"sampler {name!r} of {model.spec.id} needs a {unknown[0]}, which can't be given yet"
         )
@@ -144,6 +158,11 @@ def request(
         raise UsageError(f"sampler {name!r} of {model.spec.id} works on pictures: give --image FILE")
     if images and "image" not in spec.needs:
         raise UsageError(f"sampler {name!r} of {model.spec.id} takes no --image")
+    taken = {*spec.needs, *model.spec.conditions}
+    if "prompt" in spec.needs and not prompts:
+        raise UsageError(f"sampler {name!r} of {model.spec.id} works on a prompt: give --prompt TEXT")
+    if prompts and "prompt" not in taken:
+        raise UsageError(f"sampler {name!r} of {model.spec.id} takes no --prompt")
     pictures = _read_images(images, weights.generator.output) if images else None
     given = tuple((path.name, content.read(path).digest) for path in map(Path, images))
     return Request(
@@ -159,7 +178,30 @@ def request(
         given,
         threads,
         private,
+        tuple(prompts) or None,
+        precision,
     )
+
+
+def _in_precision(weights: Weights, precision: str) -> Weights:
+    """The weights as they are to be computed with. Raises UsageError where the model can't."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    if precision == "fp32":
+        return weights
+    needed, spec = _NEEDED[precision], weights.model.spec
+    if needed not in spec.capabilities:
+        raise UsageError(
+            f"{spec.id} can't be sampled in {precision}: it does not declare {needed!r}; leave out --precision"
+        )
+    if precision == "bf16":
+        generator = copy.deepcopy(weights.generator).to(torch.bfloat16)
+    elif weights.generator.config.model_dump().get("weights") == "int8":
+        return weights
+    else:
+        with blame(weights.model.backend, "to make weights of 8 bits"):
+            generator = weights.generator.as_int8()
+    return replace(weights, generator=generator.eval().requires_grad_(False))
 
 
 def _gpu() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,11 +117,16 @@ def write_one(
     output: Output,
     record: Mapping[str, Any],
     sign: Sign | None = None,
+    told: Callable[[], Mapping[str, Any]] = dict,
 ) -> str:
-    """Puts samples together to one file; returns its content digest. Raises UsageError, StorageError."""
+    """Puts samples together to one file; returns its content digest. `told`: of the record, what is known at the end.
+
+    Raises UsageError, StorageError.
+    """
     import numpy as np
 
     samples = np.concatenate(list(parts))
+    record = {**record, **told()}
     check_count(out, output, len(samples))
     files, content = modality(output.modality).encode(samples, output, record)
     if sign is not None:

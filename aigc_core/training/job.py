@@ -68,6 +68,7 @@ def train(
     options: Mapping[str, Any] | None = None,
     size: Size | None = None,
     strict: bool = False,
+    base: str | Path | None = None,
     again: bool = False,
     registry: Registry | None = None,
     progress: Progress | None = None,
@@ -83,6 +84,8 @@ def train(
     steps, epochs: the length; by default the model's own number of epochs.
     seed: decides everything random; the same arguments and seed give the same `tensors_digest`.
     options: the model's and its trainer's options by name (`aigc models show MODEL`).
+    base: weights to start from, of the same model: `name`, `name@version`, a path. Their options hold where none are
+    given.
     again: train a run that has finished once more, as a new version.
     began: the `time.perf_counter` from which a budget counts; by default this call.
     expected: the name of the run's folder, where this call must go on with that one and begin no other.
@@ -99,7 +102,7 @@ def train(
     progress = progress or Progress(False)
     plan_ = plan(
         model, data, name=name, steps=steps, epochs=epochs, seed=seed, options=options, size=size,
-        strict=strict, settings=_settings(settings), registry=registry, progress=progress,
+        strict=strict, base=base, settings=_settings(settings), registry=registry, progress=progress,
     )  # fmt: skip
     engine = open_engine(plan_)
     try:
@@ -170,7 +173,10 @@ def _train(
                 **({"rollbacks": session.guards.rollbacks} if session.guards.rollbacks else {}),
                 "metrics": session.metrics,
             }  # fmt: skip
-            content, record = encode(generator, plan_.model, plan_.data_record(), training)
+            content, record = encode(
+                generator, plan_.model, plan_.data_record(), training, session.adapters(),
+                plan_.base.tensors_digest if plan_.base else None,
+            )  # fmt: skip
             weights = None
             if first:
                 weights = (None if again else published(store, plan_.name, record)) or str(

@@ -19,7 +19,9 @@ from aigc_core.registry import Model, Registry, default
 from aigc_core.seeds import MAX_SEED, derive
 from aigc_core.training.run import Run
 from aigc_core.training.settings import Settings
+from aigc_core.weights.file import Weights, load
 from aigc_core.weights.layout import check_name
+from aigc_core.weights.store import Store
 
 if TYPE_CHECKING:
     from aigc_core.data.dataset import Dataset
@@ -44,6 +46,8 @@ class Plan:
     settings: Settings
     command: Mapping[str, Any]
     """The arguments of `train` that it came from, as plain JSON."""
+    base: Weights | None = None
+    """The weights that it starts from."""
 
     def sized(self, steps: int) -> Plan:
         """The same, so many steps long."""
@@ -55,7 +59,7 @@ class Plan:
             "steps": self.steps,
             "seed": self.seed,
             "options": {k: v for k, v in self.options.model_dump(mode="json").items() if k != "epochs"},
-            "parents": [],
+            "parents": [] if self.base is None else [self.base.tensors_digest],
             **self.settings.deciding(),
         }
 
@@ -64,9 +68,12 @@ class Plan:
         return {"name": data.name, "split": data.split, "digest": data.digest, "count": len(data)}
 
     def build(self) -> Generator[Any]:
-        """The untrained generator, initialised from the seed."""
+        """The generator to train: initialised from the seed, or with the tensors of the weights to start from."""
         torch.manual_seed(derive(self.seed, "init"))
-        return self.model.generator(self.config, self.dataset.info)
+        generator = self.model.generator(self.config, self.dataset.info)
+        if self.base is not None:
+            _start_from(self.base, generator)
+        return generator
 
     def run(self) -> Run:
         """The run that this plan is; the same plan is the same run."""
@@ -96,6 +103,7 @@ def plan(
     options: Mapping[str, Any] | None = None,
     size: Size | None = None,
     strict: bool = False,
+    base: str | Path | None = None,
     settings: Settings | None = None,
     registry: Registry | None = None,
     progress: Progress | None = None,
@@ -116,12 +124,19 @@ def plan(
         raise UsageError(f"--steps must be at least 1, not {steps}")
     if not 0 <= seed <= MAX_SEED:
         raise UsageError(f"--seed must lie in 0 .. {MAX_SEED}, not {seed}")
-    config, training = check_options(loaded, given, epochs)
+    parent = None if base is None else _base(base, loaded, registry)
+    inherited = {} if parent is None else dict(parent.record["config"])
+    config, training = check_options(loaded, {**inherited, **given}, epochs)
     if name is not None:
         check_name(name)
     progress = progress or Progress(False)
     dataset = open_data(data, registry, size=size, strict=strict, track=progress.track)
     _check_needs(loaded, dataset)
+    if loaded.tokenizer is not None:
+        from aigc_core.data.tokens import for_model
+
+        kept = {} if parent is None else parent.generator.data.assets
+        dataset = for_model(dataset, loaded.tokenizer, config, kept, progress.track)
     if name is None:
         name = re.sub(
             "[^a-z0-9._-]+", "-", f"{loaded.spec.id.partition('/')[2]}-{dataset.name}".lower()
@@ -131,16 +146,47 @@ def plan(
     command = {
         "model": loaded.spec.id, "data": _absolute(data), "name": name, "steps": steps, "epochs": epochs,
         "seed": seed, "options": {k: v if isinstance(v, str) else _plain(v) for k, v in given.items()},
-        "size": list(size) if size else None, "strict": strict, **settings.asked(),
+        "size": list(size) if size else None, "strict": strict, "base": parent and (parent.name or str(parent.path.absolute())),
+        **settings.asked(),
     }  # fmt: skip
     if settings.budget is not None:
         steps = 0
     elif steps is None:
         steps = max(1, round(training.epochs * len(dataset) / training.batch_size))
-    return Plan(
+    made = Plan(
         loaded, config, training, (*given, *given_epochs), dataset, name, steps, seed, settings,
-        {k: v for k, v in command.items() if v not in (None, False, {})},
+        {k: v for k, v in command.items() if v not in (None, False, {})}, parent,
     )  # fmt: skip
+    if parent is not None:
+        with torch.random.fork_rng():
+            made.build()  # what does not fit is said before the run begins
+    return made
+
+
+def _base(reference: str | Path, model: Model, registry: Registry) -> Weights:
+    """The weights to start from. Raises UsageError for those of another model, or that can't be trained."""
+    weights = load(Store().resolve(str(reference)), registry)
+    if weights.model.spec.id != model.spec.id:
+        raise UsageError(f"--from {reference} are weights of {weights.model.spec.id}, not of {model.spec.id}")
+    if any(t.dtype == torch.int8 for t in weights.generator.state_dict().values()):
+        raise UsageError(
+            f"--from {reference} are weights of 8 bits, for sampling alone; train from those they came from"
+        )
+    return weights
+
+
+def _start_from(base: Weights, generator: Generator[Any]) -> None:
+    """Raises UsageError, naming a tensor, unless the weights to start from fit."""
+    there, here = base.generator.state_dict(), generator.state_dict()
+    for name in sorted({*there, *here}):
+        a, b = there.get(name), here.get(name)
+        if a is None or b is None or a.shape != b.shape:
+            shapes = " and ".join("none" if t is None else "x".join(map(str, t.shape)) for t in (a, b))
+            raise UsageError(
+                f"the weights to start from don't fit this model and data: {name} is {shapes}; leave out the options "
+                "that differ, or choose data of the same shape"
+            )
+    generator.load_state_dict(there)
 
 
 def _absolute(data: str | Path) -> str:

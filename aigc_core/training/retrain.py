@@ -130,6 +130,13 @@ def _arguments(record: Mapping[str, Any]) -> list[str]:
         if value is not None:
             found += [flag, str(value)]
     found += ["--compile"] if training.get("compile") else []
+    for parent in training.get("parents", []):
+        holder = next(iter(Store().holders(parent)), None)
+        if holder is None:
+            raise UsageError(
+                f"it was trained from weights {parent}, which are not in the store; pull or import them"
+            )
+        found += ["--from", str(holder.path)]
     return found + (["--shard"] if environment.get("shard") else [])
 
 

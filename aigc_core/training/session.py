@@ -20,6 +20,8 @@ from aigc_core.training.state import check_state
 from aigc_core.weights.file import encode
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from aigc_core.interfaces import Generator, Trainer
     from aigc_core.progress import Progress
     from aigc_core.registry import Registry
@@ -103,6 +105,10 @@ class Session(Hooks):
     def result(self) -> Generator[Any]:
         """The generator to keep, all of it here; all processes must ask."""
         return self.engine.whole(self.trainer.result())
+
+    def adapters(self) -> Mapping[str, tuple[Tensor, Tensor]] | None:
+        """What the training added to the weights it began with, where that alone is to be kept."""
+        return self.trainer.adapters() if self.plan.base is not None else None
 
     # What the loop tells.
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from aigc_core.registry import Model, Registry
 
 PREFIX = "generator."
-"""Fitted samplers and tokenizers travel in the same file under prefixes of their own (`sampler.NAME.`)."""
+"""Of the generator's tensors; `data.` is that of the assets of its data, `adapter.` of what is added to a base's tensors."""
+ASSET, ADAPTER = "data.", "adapter."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,26 @@ def encode(
     model: Model,
     data: Mapping[str, Any],
     training: Mapping[str, Any],
-    *,
+    adapters: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    base: str | None = None,
     license: str | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """The bytes of a weights file, and the record inside it: the same for the same training.
 
-    `data` names the data set (name, split, digest, count); `training` sums up how it was fitted. `license` is by
-    default the model's.
+    `data` names the data set (name, split, digest, count); `training` sums up how it was fitted. With `adapters`
+    (see `Trainer.adapters`) the file holds those alone, to be added to the weights whose tensors digest is `base`.
+    `license` is by default the model's.
     """
-    tensors, shared = _unshared(generator.state_dict())
+    if adapters is None:
+        tensors, shared = _unshared(generator.state_dict())
+        tensors.update({ASSET + name: _bytes(content) for name, content in generator.data.assets.items()})
+    else:
+        shared = {}
+        tensors = {
+            f"{ADAPTER}{name}.{part}": tensor.detach().cpu().contiguous()
+            for name, pair in adapters.items()
+            for part, tensor in zip(("down", "up"), pair, strict=True)
+        }
     record = {
         "format": FORMAT,
         "model": model.spec.id,
@@ -78,11 +90,12 @@ def encode(
         "license": license or model.spec.license,
         "config": generator.config.model_dump(mode="json"),
         "output": asdict(generator.output),
-        "data": {**data, "info": asdict(generator.data)},
+        "data": {**data, "info": {k: v for k, v in asdict(generator.data).items() if k != "assets"}},
         "training": training,
         "parameters": sum(p.numel() for p in generator.parameters()),
         "shared": shared,
         "tensors_digest": _digest(tensors),
+        **({} if adapters is None else {"base": base}),
     }
     return save(tensors, metadata={KEY: canonical(record)}), record
 
@@ -105,14 +118,55 @@ def load(
             )
         outline.check(record, found.path)
         model = _model(record, found.path, registry)
-        with blame(model.backend, f"to build {model.spec.id}"):
-            generator = _build(model, record, found.path)
         read = reader.tensors(found.digest, verify=verify)
-    _fill(generator, read, model, record, found.path)
+    if record.get("base"):
+        generator = _adapted(read, record, found.path, registry, verify)
+    else:
+        with blame(model.backend, f"to build {model.spec.id}"):
+            generator = _build(model, record, found.path, _assets(read))
+        _fill(generator, read, model, record, found.path)
     return Weights(
         generator.to(device).eval().requires_grad_(False), model, record, found.path, torch.device(device),
         str(found.version) if found.version else None, found.manifest, verify,
     )  # fmt: skip
+
+
+def _assets(read: Mapping[str, Tensor]) -> dict[str, bytes]:
+    return {
+        name.removeprefix(ASSET): t.numpy().tobytes() for name, t in read.items() if name.startswith(ASSET)
+    }
+
+
+def _bytes(content: bytes) -> Tensor:
+    return (
+        torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        if content
+        else torch.empty(0, dtype=torch.uint8)
+    )
+
+
+def _adapted(
+    read: Mapping[str, Tensor], record: Mapping[str, Any], path: Path, registry: Registry, verify: bool
+) -> Generator[Any]:
+    """The generator of the base with the adapters added. Raises NotFoundError where the base is not in the store."""
+    from aigc_core.weights.store import Store
+
+    base = str(record["base"])
+    holder = next(iter(Store().holders(base)), None)
+    if holder is None:
+        raise NotFoundError(
+            f"{path} holds adapters alone; they are added to weights {base}, which are not in the store: pull or "
+            "import those"
+        )
+    generator = load(Found(holder.path, holder), registry, verify=verify).generator
+    state = generator.state_dict()
+    for name in sorted({n.removeprefix(ADAPTER).rpartition(".")[0] for n in read}):
+        down, up = (read.get(f"{ADAPTER}{name}.{part}") for part in ("down", "up"))
+        there = state.get(name)
+        if there is None or down is None or up is None or there.shape != (len(up), down.shape[-1]):
+            raise DamagedFileError(f"{path}: its adapter {name!r} fits no tensor of its base {holder}")
+        there += up.to(there.dtype) @ down.to(there.dtype)
+    return generator
 
 
 def _fill(
@@ -149,10 +203,14 @@ def _model(record: Mapping[str, Any], path: Path, registry: Registry) -> Model:
         ) from None
 
 
-def _build(model: Model, record: Mapping[str, Any], path: Path) -> Generator[Any]:
+def _build(
+    model: Model, record: Mapping[str, Any], path: Path, assets: Mapping[str, bytes]
+) -> Generator[Any]:
     try:
         info = record["data"]["info"]
-        data = DataInfo(info["modality"], tuple(info["shape"]), tuple(info["classes"]), info["details"])
+        data = DataInfo(
+            info["modality"], tuple(info["shape"]), tuple(info["classes"]), info["details"], assets
+        )
         given = record["config"]
     except (KeyError, TypeError) as error:
         raise DamagedFileError(f"{path}: its record is incomplete: {error}") from None
