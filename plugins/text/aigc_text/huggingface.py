@@ -115,7 +115,9 @@ def _shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     shapes |= {"ln_f.weight": (width,), "ln_f.bias": (width,)}
     for number in range(config["layers"]):
         for ours, (theirs, ins, outs) in PARTS.items():
-            size: tuple[int, ...] = (ins * width or inner, outs * width or inner) if not ours.startswith("ln_") else (width,)
+            size: tuple[int, ...] = (
+                (ins * width or inner, outs * width or inner) if not ours.startswith("ln_") else (width,)
+            )
             shapes[f"h.{number}.{theirs}.weight"] = size
             shapes[f"h.{number}.{theirs}.bias"] = size[-1:]
     return shapes
