@@ -79,6 +79,17 @@ class KeyValue(_Type):
         return key.strip(), text
 
 
+def reading_option(command: _F) -> _F:
+    """`-d key=value`, as often as wanted: the argument `reading`, pairs of texts."""
+    return click.option(
+        "-d",
+        "reading",
+        type=KeyValue(),
+        multiple=True,
+        help="How a text is read: documents, field, invalid, validation (see docs/data.md).",
+    )(command)
+
+
 class SizeType(_Type):
     """`64` or `112x92` (height x width) in pixels; a length of texts or sounds is one number."""
 

@@ -11,7 +11,9 @@ from aigc_core.cli.common import (
     json_option,
     note,
     open_registry,
+    plural,
     print_json,
+    reading_option,
     table,
 )
 from aigc_core.cli.groups import LazyGroup
@@ -64,15 +66,26 @@ def list_(as_json: bool) -> None:
     type=SizeType(),
     help="The size of an item: height x width of a folder's pictures, bytes of a text, samples of a sound.",
 )
+@reading_option
 @click.option("--strict", is_flag=True, help="Fail on the first unreadable file.")
 @json_option
-def show(name: str, split: str | None, size: tuple[int, int] | None, strict: bool, as_json: bool) -> None:
+def show(
+    name: str,
+    split: str | None,
+    size: tuple[int, int] | None,
+    reading: tuple[tuple[str, str], ...],
+    strict: bool,
+    as_json: bool,
+) -> None:
     """Read a data set (a name or a path) and tell what it holds."""
     registry = open_registry()
     from aigc_core.data.sources import open_data
     from aigc_core.progress import Progress
 
-    found = open_data(name, registry, split=split, size=size, strict=strict, track=Progress().track)
+    found = open_data(
+        name, registry, split=split, size=size, strict=strict, reading=dict(reading), track=Progress().track
+    )
+    parts = {part: sizes._asdict() for part, sizes in found.parts().items()}
     counts: dict[str, int] = {}
     if found.info.classes:
         import torch
@@ -91,6 +104,7 @@ def show(name: str, split: str | None, size: tuple[int, int] | None, strict: boo
                 "shape": list(found.info.shape),
                 "details": dict(found.info.details),
                 "count": len(found),
+                **({"parts": parts} if parts else {}),
                 "classes": counts,
                 "digest": found.digest,
                 "skipped": found.skipped,
@@ -104,6 +118,10 @@ def show(name: str, split: str | None, size: tuple[int, int] | None, strict: boo
             "modality": found.info.modality,
             "shape": f"{'x'.join(map(str, found.info.shape))} ({legend})",
             "count": str(len(found)),
+            **{
+                part: f"{plural(n['documents'], 'document')}, {n['characters']:,} characters, {n['bytes']:,} bytes"
+                for part, n in parts.items()
+            },
             "classes": ", ".join(f"{name} ({n})" for name, n in counts.items()),
             "digest": found.digest,
             "skipped": "; ".join(found.skipped),

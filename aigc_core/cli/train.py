@@ -22,8 +22,10 @@ from aigc_core.cli.common import (
     open_registry,
     plural,
     print_json,
+    reading_option,
 )
 from aigc_core.cli.outcome import show_outcome
+from aigc_core.data.reading import text_reading
 from aigc_core.errors import UsageError
 from aigc_core.launch import launch, launched, rank, world
 from aigc_core.options import check_options
@@ -82,6 +84,7 @@ class Duration(_Type):
     type=WeightsName(),
     help="Start from these weights: their options hold where none are given.",
 )
+@reading_option
 @click.option("--strict", is_flag=True, help="Fail on the first unreadable file instead of skipping it.")
 @click.option("--processes", type=click.IntRange(1, 1024), help="Share each batch between so many processes.")
 @click.option(
@@ -151,6 +154,7 @@ def train(
     processes: int | None,
     dry_run: bool,
     quiet: bool,
+    reading: tuple[tuple[str, str], ...],
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -169,6 +173,7 @@ def train(
     # All this before torch is imported, let alone data read.
     if given["base"] is None:
         check_options(registry.load(model), chosen, given["epochs"])
+    text_reading(dict(reading))
     checked = Settings(**settings)
     if checked.tensorboard:
         from aigc_core.training.tensorboard import require
@@ -183,7 +188,7 @@ def train(
     from aigc_core.training.job import train as train_
 
     common: dict[str, Any] = {
-        **given, "options": chosen, "registry": registry,
+        **given, "options": chosen, "reading": dict(reading), "registry": registry,
         "progress": Progress(False if quiet or rank() else None),
     }  # fmt: skip
     if dry_run:

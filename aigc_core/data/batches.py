@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from aigc_core.data.order import permuted
 from aigc_core.interfaces.batch import Batch
 from aigc_core.modality import modality
 from aigc_core.seeds import derive
@@ -27,6 +29,8 @@ class Batches:
     """
 
     AHEAD = 3
+    LISTED = 1 << 20
+    """Items up to which the order of an epoch is held as a list."""
 
     def __init__(
         self, dataset: Dataset, batch_size: int, seed: int, output: Output, device: torch.device
@@ -37,25 +41,45 @@ class Batches:
 
     def indices(self, step: int) -> Tensor:
         """[batch_size] int64: the items of step `step`, counted from 0."""
-        first, count, parts = step * self.batch_size, len(self.dataset), []
-        position, end = first, first + self.batch_size
+        parts = [self._order(epoch, offset, take) for epoch, offset, take in self._epochs(step)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def phases(self, step: int) -> Tensor:
+        """[batch_size] int64: how the data are cut for each item of step `step`, which is another way each epoch."""
+        ways = self.dataset.phases
+        return torch.cat(
+            [
+                torch.full((take,), derive(self.seed, "phase", epoch) % ways if ways > 1 else 0)
+                for epoch, _, take in self._epochs(step)
+            ]
+        )
+
+    def _epochs(self, step: int) -> Iterator[tuple[int, int, int]]:
+        """The epochs that a step is in: their numbers, the first place in each, and how many."""
+        position, count = step * self.batch_size, len(self.dataset)
+        end = position + self.batch_size
         while position < end:
             epoch, offset = divmod(position, count)
             take = min(count - offset, end - position)
-            parts.append(self._order(epoch)[offset : offset + take])
+            yield epoch, offset, take
             position += take
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _order(self, epoch: int) -> Tensor:
+    def _order(self, epoch: int, offset: int, take: int) -> Tensor:
+        """[take] int64: the items from a place of an epoch on."""
+        if len(self.dataset) > self.LISTED:
+            places = np.arange(offset, offset + take)
+            return torch.from_numpy(permuted(places, len(self.dataset), derive(self.seed, "order", epoch)))
         if epoch not in self._orders:
             generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = torch.randperm(len(self.dataset), generator=generator)
-        return self._orders[epoch]
+        return self._orders[epoch][offset : offset + take]
 
-    def batch(self, index: Tensor) -> Batch:
-        """The items of an index [N] as a trainer is given them: see `Batch.x`."""
-        items, labels = self.dataset.fetch(index)
+    def batch(self, index: Tensor, phase: Tensor | None = None) -> Batch:
+        """The items of an index [N] as a trainer is given them: see `Batch.x`. phase: see `Dataset.fetch_shifted`."""
+        items, labels = (
+            self.dataset.fetch(index) if phase is None else self.dataset.fetch_shifted(index, phase)
+        )
         x = self._kind.batch(items.to(self.device), self._output)
         return Batch(x, index.to(self.device), None if labels is None else labels.to(self.device))
 
@@ -68,7 +92,10 @@ class Batches:
 
         def share(step: int) -> list[Batch]:
             index = self.indices(step)
-            return [self.batch(index[part]) for part in rows]
+            if self.dataset.phases == 1:
+                return [self.batch(index[part]) for part in rows]
+            phase = self.phases(step)
+            return [self.batch(index[part], phase[part]) for part in rows]
 
         if self.dataset.in_memory:
             for step in range(start, stop):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from aigc_core.data.corpus import Sizes
+
     Items = npt.NDArray[np.generic[Any]]
     Pixels = npt.NDArray[np.uint8]
     Labels = npt.NDArray[np.int64]
@@ -31,11 +33,11 @@ class Dataset(ABC):
         self.name: Final = name
         self.split: Final = split
         self.info: Final = info
-        self.digest: Final = digest
-        """`sha256:...` over shape, items, labels and class names; the same for the same items, whatever
-        form they were stored in."""
+        self._digest = digest
         self.skipped: list[str] = []
         """Items that could not be read: `path: reason`."""
+        self.reading: Mapping[str, Any] = {}
+        """How a text was read, where that was not by default; plain JSON."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -48,6 +50,27 @@ class Dataset(ABC):
         Pictures [N, C, H, W] and the bytes of texts [N, length] are uint8, sounds [N, C, T] int16.
         Raises DataError if an item has become unreadable.
         """
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...` over shape, items, labels and class names; the same for the same items, whatever form they were
+        stored in."""
+        return self._digest
+
+    def parts(self) -> Mapping[str, Sizes]:
+        """How much text is trained on, and how much held out, of a set that is made of documents; else nothing."""
+        return {}
+
+    @property
+    def phases(self) -> int:
+        """In how many ways the data can be cut into its items: 1, or for windows of a text each place of the first.
+        Training takes another way each epoch, so that nothing always lies at the edge of an item."""
+        return 1
+
+    def fetch_shifted(self, index: Tensor, phase: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `fetch`, each item in one of the ways that the data can be cut, phase [N] in 0 .. phases - 1; 0 is the one
+        of `fetch`."""
+        return self.fetch(index)
 
     @property
     def in_memory(self) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aigc_core.data import sounds, texts
 from aigc_core.data.arrays import from_idx, from_npz
@@ -11,11 +12,13 @@ from aigc_core.data.dataset import Dataset
 from aigc_core.data.folder import ENDINGS as PICTURES
 from aigc_core.data.folder import Track, files_below, open_folder
 from aigc_core.data.idx import is_idx
+from aigc_core.data.reading import text_reading
 from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError, did_you_mean
 from aigc_core.files import user_path
 
 if TYPE_CHECKING:
     from aigc_core.data.folder import Size
+    from aigc_core.data.reading import TextReading
     from aigc_core.registry import Registry
 
 
@@ -26,20 +29,23 @@ def open_data(
     split: str | None = None,
     size: Size | None = None,
     strict: bool = False,
+    reading: Mapping[str, Any] | None = None,
     track: Track | None = None,
 ) -> Dataset:
-    """A data set by its name, or by the path of a folder of pictures, `.wav` or `.txt` files, a `.txt`, an
+    """A data set by its name, or by the path of a folder of pictures, `.wav` or text files, a `.txt`, a `.jsonl`, an
     IDX file or an `.npz` archive. A folder that holds several kinds is one of pictures, else of sounds.
 
-    A folder with `train` and `test` sub-folders has those splits; so have IDX files named as MNIST's are.
-    `split` is by default the one to train on. `size` (height, width) concerns folders of
+    A folder with `train` and `test` sub-folders has those splits; so have IDX files named as MNIST's are; other texts
+    have `train` and `validation`. `split` is by default the one to train on. `size` (height, width) concerns folders of
     pictures, see `open_folder`; of a text or sound it is the length of an item, in bytes or samples, twice.
-    `strict` makes unreadable files of a folder an error.
-    Raises NotFoundError, DataError or DamagedFileError.
+    `strict` makes unreadable files of a folder an error. `reading`: how a text is read, see
+    `aigc_core.data.reading.TextReading`.
+    Raises NotFoundError, DataError, DamagedFileError, or UsageError for options that do not apply.
     """
-    text = str(data)
+    text, read = str(data), text_reading(reading)
     if text in registry.datasets:
         _no_size(size, f"data set {text!r} has a size of its own")
+        _no_reading(read, f"{text!r} is a data set by name")
         return _open_known(text, registry, split or registry.datasets[text].splits[0])
     split = split or "train"
     path = user_path(data)
@@ -47,10 +53,13 @@ def open_data(
         hint = did_you_mean(text, list(registry.datasets)) or "; known sets: aigc data list"
         raise NotFoundError(f"no data set and no path {text!r}{hint}")
     if path.is_dir():
-        return _open_directory(path, split, size, strict, track)
-    _only_train(path, split)
+        return _open_directory(path, split, size, strict, read, track)
     if path.suffix.lower() in texts.ENDINGS:
-        return texts.open_texts([path], path, name=path.stem, length=_length(size))
+        return texts.open_texts(
+            [path], path, name=path.stem, split=split, length=_length(size), reading=read, track=track
+        )
+    _only_train(path, split)
+    _no_reading(read, f"{path} is no text")
     if path.suffix.lower() in sounds.ENDINGS:
         raise DataError(f"{path}: one sound is no data set; give a folder of .wav files")
     _no_size(size, f"{path} is one file of items of one size")
@@ -59,7 +68,7 @@ def open_data(
     if is_idx(path):
         return from_idx(path, path.name.partition("-")[0])
     raise DataError(
-        f"{path}: not a folder (of pictures, .wav or .txt files), a .txt, an IDX file (*-ubyte, *.gz) or an .npz"
+        f"{path}: not a folder (of pictures, .wav or text files), a .txt, a .jsonl, an IDX file (*-ubyte, *.gz) or an .npz"
     )
 
 
@@ -78,30 +87,42 @@ def _open_known(name: str, registry: Registry, split: str) -> Dataset:
     return found
 
 
-def _open_directory(path: Path, split: str, size: Size | None, strict: bool, track: Track | None) -> Dataset:
+def _open_directory(
+    path: Path, split: str, size: Size | None, strict: bool, read: TextReading, track: Track | None
+) -> Dataset:
     stem = f"{'train' if split == 'train' else 't10k'}-images-idx3-ubyte"
     for file in (path / stem, path / f"{stem}.gz"):
         if file.is_file():
             _no_size(size, f"{file} is one file of pictures of one size")
+            _no_reading(read, f"{file} is no text")
             return from_idx(file, path.name, split)
     archives = sorted(path.glob("*.npz"))
     if len(archives) == 1 and not any(p.parent == path for p in files_below(path, PICTURES)):
         _no_size(size, f"{archives[0]} is one file of items of one size")
+        _no_reading(read, f"{archives[0]} is no text")
         _only_train(archives[0], split)
         return from_npz(archives[0], path.name)
-    root = path
-    if (path / "train").is_dir() and (path / "test").is_dir():
-        root = path / split
-    elif split != "train":
-        raise DataError(f"{path}: has no split {split!r} (a folder of that name beside 'train')")
+    splits = (path / "train").is_dir() and (path / "test").is_dir()
+    root = path / split if splits else path
+    if split == "validation" and not root.is_dir():
+        root = path / "train"
     name = path.resolve().name
-    if not files_below(root, PICTURES):
-        if found := files_below(root, sounds.ENDINGS):
-            return sounds.open_sounds(
-                found, root, name=name, split=split, length=_length(size), strict=strict, track=track
-            )
-        if found := files_below(root, texts.ENDINGS):
-            return texts.open_texts(found, root, name=name, split=split, length=_length(size))
+    others = files_below(root, PICTURES) or files_below(root, sounds.ENDINGS)
+    if not others and (found := files_below(root, texts.ENDINGS)):
+        part = "validation" if split == "validation" and root.name == "train" else "train"
+        if splits and (root.name != "train" or read.validation is None):
+            read = read.model_copy(update={"validation": 0.0})  # it has a part of its own to be tested on
+        return texts.open_texts(
+            found, root, name=name, split=split, part=part if splits else split, length=_length(size), reading=read,
+            track=track,
+        )  # fmt: skip
+    if split != "train" and root in (path, path / "train"):
+        raise DataError(f"{path}: has no split {split!r} (a folder of that name beside 'train')")
+    _no_reading(read, f"{root} holds no texts, or files of another kind as well")
+    if others and others[0].suffix.lower() in sounds.ENDINGS:
+        return sounds.open_sounds(
+            others, root, name=name, split=split, length=_length(size), strict=strict, track=track
+        )
     return open_folder(root, name=name, split=split, size=size, strict=strict, track=track)
 
 
@@ -120,3 +141,9 @@ def _length(size: Size | None) -> int | None:
 def _no_size(size: Size | None, reason: str) -> None:
     if size is not None:
         raise UsageError(f"--size does not apply: {reason}")
+
+
+def _no_reading(reading: TextReading, reason: str) -> None:
+    if said := reading.said():
+        given = " ".join(f"-d {name}={value}" for name, value in said.items())
+        raise UsageError(f"{given} does not apply: {reason}")

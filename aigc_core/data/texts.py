@@ -1,50 +1,137 @@
-"""Texts, as windows of bytes."""
+"""Texts, as windows of bytes; and what their documents are, for models that take tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from aigc_core.data.dataset import ArrayItems
+from aigc_core.data.corpus import SPLITS, Corpus
+from aigc_core.data.dataset import Dataset, Digest
+from aigc_core.data.documents import BLOCK
+from aigc_core.data.reading import text_reading
+from aigc_core.data.windows import IN_MEMORY, Windows
 from aigc_core.errors import DataError
+from aigc_core.specs import DataInfo
 
-ENDINGS = (".txt",)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aigc_core.data.corpus import Sizes
+    from aigc_core.data.folder import Track
+    from aigc_core.data.reading import TextReading
+    from aigc_core.data.windows import FileRow, Row
+
+ENDINGS = (".txt", ".jsonl")
 LENGTH = 64
 """Bytes of an item, where no size is given."""
 
 
-def open_texts(
-    paths: Sequence[Path], source: Path, *, name: str, split: str = "train", length: int | None = None
-) -> ArrayItems:
-    """Windows of `length` bytes, one after the other, of all the texts joined by a newline.
+class TextItems(Dataset):
+    """Windows of the bytes of a split: all its documents, joined by a newline.
 
-    `source` names the whole of them in messages. The last window ends at the last byte, so it may overlap
-    the one before. A text that is shorter than 64 bytes is one item, if no length is asked for.
+    A long text is not joined before it is asked for: who takes tokens of its `corpus` never does.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        source: Path,
+        *,
+        name: str,
+        split: str,
+        part: str,
+        length: int | None = None,
+        track: Track | None = None,
+    ) -> None:
+        """Raises DataError for fewer bytes than an item takes."""
+        self.corpus: Final = corpus
+        self.source: Final = source
+        """What was opened, as messages name it."""
+        self.part: Final = part
+        """The corpus's own name for the split."""
+        self.sized: Final = length is not None
+        """Whether the length of an item was asked for."""
+        self._track = track
+        self._short: Row | None = None
+        if corpus.total.bytes <= IN_MEMORY:
+            self._short = np.frombuffer(b"".join(joined(corpus, part)), np.uint8)
+        size = corpus.sizes(part).bytes if self._short is None else len(self._short)
+        length = length or max(2, min(LENGTH, size))
+        if size < length:
+            raise DataError(f"{source}: holds {size} bytes of text, an item takes {length}; add more text")
+        super().__init__(name, split, DataInfo("text", (length,), (), {"encoding": "utf-8"}), "")
+        self.reading = corpus.said
+
+    def parts(self) -> Mapping[str, Sizes]:
+        return {part: self.corpus.sizes(part) for part in SPLITS if part == "train" or self.corpus.share}
+
+    @cached_property
+    def _items(self) -> Windows:
+        row: FileRow | Row
+        if self._short is not None:
+            row = self._short
+        else:
+            from aigc_core.data.tokens import row_of_bytes
+
+            row = row_of_bytes(self.corpus, self.part, self._track)
+        length = self.info.shape[0]
+        return Windows(row, length, length, name=self.name, split=self.split, info=self.info, digest="")
+
+    @property
+    def digest(self) -> str:
+        if not self._digest:
+            digest, count, length = Digest(self.info.shape, "text"), len(self._items.row), self.info.shape[0]
+            whole = count - count % length
+            for start in range(0, whole, BLOCK):
+                digest.update(self._items.part(start, min(start + BLOCK, whole)))
+            if whole < count:
+                digest.update(self._items.part(count - length, count))
+            self._digest = digest.finish(None, ())
+        return self._digest
+
+    @property
+    def in_memory(self) -> bool:
+        return self._items.in_memory
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def fetch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self._items.fetch(index)
+
+
+def open_texts(
+    paths: Sequence[Path],
+    source: Path,
+    *,
+    name: str,
+    split: str = "train",
+    part: str | None = None,
+    length: int | None = None,
+    reading: TextReading | None = None,
+    track: Track | None = None,
+) -> TextItems:
+    """The texts in some files, as windows of `length` bytes, one after the other; they carry their `corpus`.
+
+    `source` names the whole of them in messages. part: which part of the text it is (see `Corpus`), where that is not
+    the split. The last window ends at the last byte, so it may overlap the one before. A text that is shorter than 64
+    bytes is one item, if no length is asked for.
     Raises DataError for bytes that are no UTF-8, and for fewer bytes than an item takes.
     """
-    content = np.frombuffer(b"\n".join(map(_read, paths)), np.uint8)
-    length = length or max(2, min(LENGTH, len(content)))
-    if len(content) < length:
-        raise DataError(
-            f"{source}: holds {len(content)} bytes of text, an item takes {length}; add more text"
-        )
-    whole = content[: len(content) - len(content) % length].reshape(-1, length)
-    if len(content) % length:
-        whole = np.concatenate([whole, content[None, -length:]])
-    return ArrayItems(whole, kind="text", name=name, split=split, details={"encoding": "utf-8"})
+    corpus = Corpus(paths, reading or text_reading(None), track)
+    corpus.check(part or split, source)
+    return TextItems(
+        corpus, source, name=name, split=split, part=part or split, length=length, track=track
+    )  # fmt: skip
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of a file of UTF-8; a mark of the byte order is no part of the text."""
-    try:
-        content = path.read_bytes()
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start}; convert it first"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    return content.removeprefix(b"\xef\xbb\xbf")
+def joined(corpus: Corpus, part: str, track: Track | None = None) -> Iterator[bytes]:
+    """The bytes of a part's documents with a newline between them, piece by piece."""
+    between = b""
+    for piece in corpus.pieces(part, track):
+        yield between + piece.text.encode()
+        between = b"\n" if piece.ends else b""

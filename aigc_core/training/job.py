@@ -68,6 +68,7 @@ def train(
     options: Mapping[str, Any] | None = None,
     size: Size | None = None,
     strict: bool = False,
+    reading: Mapping[str, Any] | None = None,
     base: str | Path | None = None,
     again: bool = False,
     registry: Registry | None = None,
@@ -79,7 +80,7 @@ def train(
     """Fits a model to data and keeps the generator in the store as the next version of `name`.
 
     model: an id, alias or unambiguous short name (`gan/dcgan`, `dcgan`).
-    data: a data set's name, or a path (see `aigc_core.data.open_data`, also for `size` and `strict`).
+    data: a data set's name, or a path (see `aigc_core.data.open_data`, also for `size`, `strict` and `reading`).
     name: what to keep the weights as; by default the model's and the data's names.
     steps, epochs: the length; by default the model's own number of epochs.
     seed: decides everything random; the same arguments and seed give the same `tensors_digest`.
@@ -102,7 +103,7 @@ def train(
     progress = progress or Progress(False)
     plan_ = plan(
         model, data, name=name, steps=steps, epochs=epochs, seed=seed, options=options, size=size,
-        strict=strict, base=base, settings=_settings(settings), registry=registry, progress=progress,
+        strict=strict, reading=reading, base=base, settings=_settings(settings), registry=registry, progress=progress,
     )  # fmt: skip
     engine = open_engine(plan_)
     try:

@@ -65,7 +65,8 @@ class Plan:
 
     def data_record(self) -> dict[str, Any]:
         data = self.dataset
-        return {"name": data.name, "split": data.split, "digest": data.digest, "count": len(data)}
+        record = {"name": data.name, "split": data.split, "digest": data.digest, "count": len(data)}
+        return {**record, **({"reading": dict(data.reading)} if data.reading else {})}
 
     def build(self) -> Generator[Any]:
         """The generator to train: initialised from the seed, or with the tensors of the weights to start from."""
@@ -103,6 +104,7 @@ def plan(
     options: Mapping[str, Any] | None = None,
     size: Size | None = None,
     strict: bool = False,
+    reading: Mapping[str, Any] | None = None,
     base: str | Path | None = None,
     settings: Settings | None = None,
     registry: Registry | None = None,
@@ -130,7 +132,7 @@ def plan(
     if name is not None:
         check_name(name)
     progress = progress or Progress(False)
-    dataset = open_data(data, registry, size=size, strict=strict, track=progress.track)
+    dataset = open_data(data, registry, size=size, strict=strict, reading=reading, track=progress.track)
     _check_needs(loaded, dataset)
     if loaded.tokenizer is not None:
         from aigc_core.data.tokens import for_model
@@ -146,7 +148,8 @@ def plan(
     command = {
         "model": loaded.spec.id, "data": _absolute(data), "name": name, "steps": steps, "epochs": epochs,
         "seed": seed, "options": {k: v if isinstance(v, str) else _plain(v) for k, v in given.items()},
-        "size": list(size) if size else None, "strict": strict, "base": parent and (parent.name or str(parent.path.absolute())),
+        "size": list(size) if size else None, "strict": strict, "reading": dict(reading or {}),
+        "base": parent and (parent.name or str(parent.path.absolute())),
         **settings.asked(),
     }  # fmt: skip
     if settings.budget is not None:

@@ -146,12 +146,16 @@ def _data(record: Mapping[str, Any], place: str | None) -> list[str]:
 
     shape, name = record["data"]["info"]["shape"], str(record["data"]["name"])
     size = ["--size", "x".join(map(str, shape[-2:] if len(shape) == 3 else shape[-1:]))]
+    if "tokenizer" in record["data"]["info"].get("details", {}):
+        size = []  # how long its items are is an option of the model
+    reading = [f"{key}={value}" for key, value in record["data"].get("reading", {}).items()]
+    said = [part for option in reading for part in ("-d", option)]
     if place is not None:
-        return ["--data", place, *(size if Path(place).is_dir() else [])]
+        return ["--data", place, *(size if Path(place).is_dir() else []), *said]
     for folder in (home() / "runs").glob(f"*-{record['training'].get('run', '?')}"):
         command = read_record(folder).get("command", {})
         if (place := command.get("data")) is not None:
-            return ["--data", str(place), *(size if command.get("size") else [])]
+            return ["--data", str(place), *(size if command.get("size") else []), *said]
     if name in default().datasets:
         return ["--data", name]
     raise UsageError(f"where the data {name!r} lie is not kept with the weights; say it: --data PATH")

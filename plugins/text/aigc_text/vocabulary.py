@@ -66,7 +66,7 @@ class TextTokenizer(Tokenizer):
             for piece in pieces():
                 self.coder.encode(piece)
         except DataError as error:
-            raise UsageError(f"the training text does not fit the weights to go on from: {error}") from None
+            raise UsageError(f"the text does not fit the tokenizer of the weights: {error}") from None
 
     @classmethod
     def load(cls, assets: Mapping[str, bytes], window: int = 2) -> Self:
