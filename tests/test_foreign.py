@@ -211,7 +211,9 @@ def test_a_form_that_is_no_format_is_the_backends_failure(site: Site, tmp_path: 
     (site.path / "box_parts_backend.py").write_text(PARTS)
     site.add("box", REGISTRATION.format(name="box", made="NoFormat"))
     registry = registry_module.default()
-    with pytest.raises(BackendError, match=r"box_parts_backend:NoFormat of format 'box' is no aigc_core.interfaces"):
+    with pytest.raises(
+        BackendError, match=r"box_parts_backend:NoFormat of format 'box' is no aigc_core.interfaces"
+    ):
         registry.format("box")
     with pytest.raises(NotFoundError, match=r"no format 'bx'; did you mean 'box'?"):
         registry.format("bx")
