@@ -8,12 +8,12 @@ import click
 
 from aigc_core.cli.common import (
     DataName,
-    KeyValue,
     WeightsName,
     json_option,
     note,
     open_registry,
     print_json,
+    reading_option,
     table,
 )
 
@@ -22,14 +22,7 @@ from aigc_core.cli.common import (
 @click.argument("weights", type=WeightsName())
 @click.option("--data", type=DataName(), required=True, help="A data set: a name (aigc data list) or a path.")
 @click.option("--split", help="Which part of the data; by default validation, or else test.")
-@click.option(
-    "-d",
-    "--data-option",
-    "reading",
-    type=KeyValue(),
-    multiple=True,
-    help="How a text is read, as in `aigc train`.",
-)
+@reading_option
 @click.option("-m", "--metric", "metrics", multiple=True, help="Measure this one; by default all that fit.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides what a metric draws at random.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -50,12 +43,14 @@ def evaluate(
     seed, the versions, the machine.
     """
     registry = open_registry()
+    from aigc_core.data.reading import text_reading
     from aigc_core.evaluation.choice import choose
     from aigc_core.weights.header import output_modality, read_header
     from aigc_core.weights.store import Store
 
     found = Store().resolve(weights)  # before torch is imported: a mistake is answered at once
     choose(registry, output_modality(read_header(found.path)), metrics)
+    text_reading(dict(reading))
     from aigc_core.evaluation.measure import evaluate
 
     remarks: list[str] = []

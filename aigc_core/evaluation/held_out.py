@@ -70,7 +70,7 @@ def _default(
 def _open(
     data: str | Path, split: str, reading: Mapping[str, Any], registry: Registry, track: Track | None
 ) -> Dataset:
-    return open_data(data, registry, split=split, track=track, **({"reading": reading} if reading else {}))
+    return open_data(data, registry, split=split, reading=reading, track=track)
 
 
 def _no_split(data: str | Path, there: str) -> AigcError:

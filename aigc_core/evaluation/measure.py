@@ -14,6 +14,7 @@ from aigc_core.errors import BackendError, UsageError
 from aigc_core.evaluation.card import MetricCard
 from aigc_core.evaluation.choice import choose
 from aigc_core.evaluation.held_out import open_held_out
+from aigc_core.files import user_path
 from aigc_core.progress import Progress
 from aigc_core.provenance.environment import machine
 from aigc_core.registry import Registry, blame, default
@@ -44,7 +45,8 @@ def evaluate(
     """Judges weights (`name`, `name@version`, a path, or what `load` returned) by data that they were not fitted on.
 
     split: by default `validation`, or else `test`. metrics: by name; all of the modality where none is given. seed:
-    decides what a metric draws at random. reading: how a text is read, as in training. What the user should know of
+    decides what a metric draws at random. reading: how a text is read; by default, where the data have the name of
+    those of the training, as there: then no document is judged by that was trained on. What the user should know of
     the figures is added to `remarks`, a line each.
     Raises NotFoundError for unknown weights, data and metrics; UsageError, DataError, DamagedFileError, BackendError.
     """
@@ -56,7 +58,8 @@ def evaluate(
         weights = load(Store().resolve(str(weights)), registry, device)
     names = choose(registry, weights.generator.output.modality, metrics)
     progress = Progress(False if quiet else None, patience=PATIENCE)
-    held_out = open_held_out(weights, data, split, reading or {}, registry, progress.track)
+    reading = reading or _reading(weights, data)
+    held_out = open_held_out(weights, data, split, reading, registry, progress.track)
     if remarks is not None:
         remarks += _remarks(weights, held_out)
     return [measure(name, weights, held_out, seed, registry, progress) for name in names]
@@ -94,6 +97,14 @@ def measure(
 def _is_figure(item: tuple[Any, Any]) -> bool:
     name, value = item
     return isinstance(name, str) and isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _reading(weights: Weights, data: str | Path) -> Mapping[str, Any]:
+    """How the text was read that the weights were trained on, if this is it, as far as names tell."""
+    record, path = weights.record["data"], user_path(data)
+    said = record.get("reading")
+    same = record["name"] in (str(data), path.stem, path.resolve().name)
+    return said if same and isinstance(said, dict) else {}
 
 
 def _remarks(weights: Weights, data: Dataset) -> list[str]:
