@@ -85,3 +85,7 @@ class LanguageTraining(TrainingOptions):
     lora_alpha: float = Field(
         16.0, gt=0, description="what the adapters add is scaled by this over their rank"
     )
+
+
+class LSTMTraining(LanguageTraining):
+    batch_size: int = Field(50, ge=1, le=65536, description="windows a step, over all processes")
