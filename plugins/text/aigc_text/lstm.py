@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,11 @@ class LSTM(LanguageModel):
         head = self.embedding if self.head is None else self.head
         logits: Tensor = head(x) + self.bias
         return logits
+
+    def stacks(self) -> Mapping[str, int]:
+        """Each layer's matrices hold those of its four gates."""
+        named = self.layers.named_parameters(prefix="layers")
+        return {name: 4 for name, parameter in named if parameter.ndim == 2}
 
     def memory(self, rows: int, room: int) -> State:
         shape = (self.config.layers, rows, self.config.width)
