@@ -40,6 +40,8 @@ class SamplerSpec:
     """Network evaluations a sample, as a number or in terms of the options (`2 * steps - 1`)."""
     needs: tuple[str, ...] = ()
     """What a request must bring beyond a seed: `image` (`label` and `prompt` are reserved)."""
+    random: bool = True
+    """Whether another seed gives other samples; greedy and beam search find one text for a prompt."""
     block: int = 64
     """Samples computed together; a sample's last bits depend on it, so its record names it."""
 
@@ -193,6 +195,12 @@ class Output:
     high: float = 1.0
     details: Mapping[str, Any] = field(default_factory=dict)
     """What a file of samples must say beyond its values: the `sample_rate` of sound."""
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether one item of such a shape is what it says."""
+        return len(shape) == len(self.shape) and all(
+            b in (a, -1) for a, b in zip(shape, self.shape, strict=True)
+        )
 
 
 def dotted_paths(spec: ModelSpec | DatasetSpec | MetricSpec | CommandSpec | FormatSpec) -> list[str]:

@@ -7,8 +7,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from aigc_core.registry import default
+from aigc_core.testing.material import SETS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Real data and the judge, where they lie beside the checkout; what needs them is skipped without."""
@@ -30,6 +34,18 @@ class Result:
 
 
 Run = Callable[..., Result]
+
+
+def data_of(model_id: str) -> str:
+    """The tiny real data set of a registered model's modality."""
+    return SETS[default().models[model_id].modality]
+
+
+def quick_options(model_id: str, sampler: str | None = None) -> dict[str, Any]:
+    """Options of a sampler that make short texts, so that tests are short."""
+    model = default().load(model_id)
+    fields = model.sampler_config(model.sampler_spec(sampler)[0]).model_fields
+    return {"max_tokens": 24} if "max_tokens" in fields else {}
 
 
 @dataclass

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import write_pictures
+from helpers import data_of, quick_options, write_pictures
 
 from aigc_core import registry as registry_module
+from aigc_core.modality import default_ending
 from aigc_core.provenance.replay import replay
 from aigc_core.registry import Model
 from aigc_core.sampling.draw import request, sample
@@ -45,7 +46,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A weights file of each model, trained briefly on the small digits; made once."""
+    """A weights file of each model, trained briefly on the tiny set of its modality; made once."""
     home = tmp_path_factory.mktemp("trained")
     files: dict[str, Path] = {}
 
@@ -54,7 +55,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("AIGC_HOME", str(home))
                 options = {"batch_size": 64}
-                files[model_id] = train(model_id, "digits", steps=30, options=options, name="trained").path
+                files[model_id] = train(
+                    model_id, data_of(model_id), steps=30, options=options, name="trained"
+                ).path
         return files[model_id]
 
     return get
@@ -62,7 +65,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 def test_the_same_seed_gives_the_same_digest_and_another_seed_another(model: Model) -> None:
     digests = [
-        train(model.spec.id, "digits", steps=3, seed=seed, again=True).record["tensors_digest"]
+        train(model.spec.id, data_of(model.spec.id), steps=3, seed=seed, again=True).record["tensors_digest"]
         for seed in (1, 1, 2)
     ]
     assert digests[0] == digests[1] != digests[2]
@@ -82,19 +85,22 @@ def test_a_sample_is_the_same_alone_in_a_batch_and_from_any_start(
 
     def draw(count: int, start: int, noise: int) -> np.ndarray[Any, Any]:
         torch.manual_seed(noise)  # a sampler that used the global stream would be caught
-        drawn = sample(weights, count=count, start=start, seed=3, sampler=sampler, images=images)
+        drawn = sample(
+            weights, count=count, start=start, seed=3, sampler=sampler, images=images,
+            options=quick_options(model_id, sampler),
+        )  # fmt: skip
         assert drawn is not None
         array: np.ndarray[Any, Any] = drawn.array
         return array
 
     many = draw(150, 0, 1)
-    assert many.shape == (150, 8, 8, 1)
+    assert many.shape == ((150, 8, 8, 1) if weights.generator.output.modality == "image" else (150,))
     assert np.array_equal(draw(8, 0, 2)[7], many[7])
     assert np.array_equal(draw(1, 7, 3)[0], many[7])
     assert np.array_equal(draw(64, 5, 4)[2], many[7])
     assert np.array_equal(draw(70, 60, 5), many[60:130])
-    if not images:
-        other = sample(weights, count=8, seed=4, sampler=sampler)
+    if not images and registry_module.default().models[model_id].samplers[sampler].random:
+        other = sample(weights, count=8, seed=4, sampler=sampler, options=quick_options(model_id, sampler))
         assert other is not None
         assert not np.array_equal(other.array, many[:8])
 
@@ -105,8 +111,9 @@ def test_sampling_leaves_global_state_alone_and_names_its_block(
 ) -> None:
     state = torch.get_rng_state()
     images = pictures_for(model_id, sampler, tmp_path)
-    req = request(trained(model_id), count=2, sampler=sampler, images=images)
-    drawn = sample(trained(model_id), count=2, sampler=sampler, images=images)
+    options = quick_options(model_id, sampler)
+    req = request(trained(model_id), count=2, sampler=sampler, images=images, options=options)
+    drawn = sample(trained(model_id), count=2, sampler=sampler, images=images, options=options)
     assert torch.equal(state, torch.get_rng_state())
     assert torch.is_grad_enabled()
     assert drawn is not None
@@ -123,8 +130,12 @@ def test_what_is_replayed_is_exact(
     model_id: str, sampler: str, trained: Callable[[str], Path], tmp_path: Path
 ) -> None:
     weights, images = trained(model_id), pictures_for(model_id, sampler, tmp_path)
-    for out in ("f/", "x.png"):
-        sample(weights, count=3, start=62, seed=5, sampler=sampler, images=images, out=tmp_path / out)
-    for file in (tmp_path / "f", tmp_path / "f/000063.png", tmp_path / "x.png"):
+    ending = default_ending(registry_module.default().models[model_id].modality)
+    for out in ("f/", f"x{ending}"):
+        sample(
+            weights, count=3, start=62, seed=5, sampler=sampler, images=images, out=tmp_path / out,
+            options=quick_options(model_id, sampler),
+        )  # fmt: skip
+    for file in (tmp_path / "f", tmp_path / f"f/000063{ending}", tmp_path / f"x{ending}"):
         done = replay(file, weights=weights, images=images)
         assert (done.exact, done.environment) == (True, ()), done

@@ -137,7 +137,7 @@ spoil("torch.save", "no-pickle", ("trainer.py:", "uses torch.save", "safetensors
       ("trainer.py", STEP, f"        torch.save(self.state_dict(), self.engine.path)\n{STEP}"))  # fmt: skip
 
 # What a model says of itself.
-spoil("an unknown capability", "declares", ("declares 'fast'", "known words: bfloat16-weights"),
+spoil("an unknown capability", "declares", ("declares 'fast'", "known words: bfloat16-weights, int8-weights"),
       ("__init__.py", SPEC_END, f'{SPEC_END}            capabilities=("fast",),\n'))  # fmt: skip
 spoil("no licence", "declares", ("names no licence", "SPDX"), ("__init__.py", 'license="MIT"', 'license=""'))
 spoil("no sampler", "declares", "it has no sampler", ("__init__.py", SPEC_END, ""))
@@ -265,6 +265,12 @@ spoil("a thread that goes on", "cancels", ("leaves threads or processes behind: 
             threading.Thread(target=time.sleep, args=(9,), name="feeder", daemon=True).start()
 {STEP}"""))  # fmt: skip
 BFLOAT16 = ("__init__.py", SPEC_END, f'{SPEC_END}            capabilities=("bfloat16-weights",),\n')
+spoil(
+    "8 bits that nobody wrote",
+    "int8-weights",
+    ("as_int8() fails", "has no form of 8 bits"),
+    ("__init__.py", SPEC_END, f'{SPEC_END}            capabilities=("int8-weights",),\n'),
+)
 spoil("bfloat16 that numpy does not know", "bfloat16-weights",
       ("sampler prior fails with bfloat16 weights", "BFloat16", "do not declare"),
       BFLOAT16, ("samplers.py", DRAWN, f"        generator.project.weight.numpy()\n{DRAWN}"))  # fmt: skip
@@ -290,6 +296,16 @@ spoil("noise from numpy", "sample-independent leaves-no-trace",
 spoil("a sampler that counts", "sample-independent", "otherwise the second time",
       ("samplers.py", SAMPLER, f"{SAMPLER}    calls = 0\n"),
       ("samplers.py", DRAWN, f"        self.calls += 1\n{DRAWN}        pictures = pictures / self.calls\n"))  # fmt: skip
+spoil(
+    "chance that is not declared",
+    "sample-independent",
+    "another seed gives other samples",
+    (
+        "__init__.py",
+        'config="aigc_mutant.config:PriorOptions",',
+        'config="aigc_mutant.config:PriorOptions",\n    random=False,',
+    ),
+)
 spoil("the seed is not used", "sample-independent", "another seed gives the same samples",
       ("samplers.py", NOISE, "Block(0, block.start, block.size, block.device).randn(generator.latent)"))  # fmt: skip
 spoil("the place in the block is used", "sample-independent neighbours",

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from forks import Forks
-from helpers import Run
+from helpers import Run, data_of
 from safetensors import safe_open
 
 from aigc_core.registry import default
@@ -47,7 +47,7 @@ class Trainings:
     def call(model: str, name: str, **more: Any) -> dict[str, Any]:
         options = {"batch_size": 16}
         common = {"steps": STEPS, "checkpoint_every": 3, "sheet_every": 30, "options": options}
-        return {"model": model, "data": "digits", "name": name, **common, **more}
+        return {"model": model, "data": data_of(model), "name": name, **common, **more}
 
     def run(self, model: str, name: str, **more: Any) -> dict[str, Any]:
         return self.forks.run(**self.call(model, name, **more))

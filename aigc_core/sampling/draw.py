@@ -68,9 +68,7 @@ def draw(
         block, rows = block_of(request, number), request.rows(number)
         with sampling(request):
             values = sampler.sample(weights.generator, block)
-        if len(values.shape) != 1 + len(output.shape) or any(
-            n not in (m, -1) for n, m in zip((request.block, *output.shape), values.shape, strict=True)
-        ):
+        if len(values) != request.block or not output.fits(tuple(values.shape[1:])):
             raise BackendError(
                 f"sampler {request.sampler!r} of {weights.model.spec.id} returned {tuple(values.shape)}, "
                 f"not {(request.block, *output.shape)}"

@@ -211,7 +211,7 @@ def _perform(model_id: str) -> None:
 
     from aigc_core.registry import default
     from aigc_core.sampling.draw import sample
-    from aigc_core.testing.subject import Bench
+    from aigc_core.testing.subject import PROMPTS, Bench
     from aigc_core.training.job import train
 
     registry, home = default(), Path(os.environ["AIGC_HOME"])
@@ -223,7 +223,7 @@ def _perform(model_id: str) -> None:
     options = {"batch_size": bench.batch_size(model_id)}
     done = train(model_id, data, size=size, steps=3, checkpoint_every=1, options=options, name="rehearsal")
     for sampler, details in spec.samplers.items():
-        if set(details.needs) - {"image"}:
+        if set(details.needs) - {"image", "prompt"}:
             continue  # no request can bring it yet
         images = []
         if "image" in details.needs:
@@ -232,7 +232,8 @@ def _perform(model_id: str) -> None:
             pixels = bench.data(model_id).fetch(torch.arange(1))[0][0].permute(1, 2, 0).numpy()
             images = [home / "given.png"]
             Image.fromarray(np.squeeze(pixels)).save(images[0])
-        sample(done.path, count=2, block=4, sampler=sampler, images=images)
+        prompts = PROMPTS if "prompt" in details.needs else ()
+        sample(done.path, count=2, block=4, sampler=sampler, images=images, prompts=prompts)
 
 
 def _files(folders: Sequence[str]) -> set[str]:

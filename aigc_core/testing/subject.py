@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from aigc_core.backends import Backend
     from aigc_core.data.dataset import Dataset
     from aigc_core.interfaces import Block, Generator, Sampler, Trainer
+    from aigc_core.options import Options
     from aigc_core.registry import Model, Registry
     from aigc_core.specs import DataInfo
     from aigc_core.training.engine import AccelerateEngine
 
+PROMPTS = ("the king", "and so")
+"""What a model that takes prompts is given."""
 BATCH = 8
 """Items a step, where it does not matter and the model's options allow it."""
 
@@ -66,12 +69,35 @@ class Bench:
         from aigc_core.data.sources import open_data
 
         data, size = self.source(model_id)
-        return open_data(data, self.registry, size=size)
+        opened = open_data(data, self.registry, size=size)
+        model = self.model(model_id)
+        if model.tokenizer is None:
+            return opened
+        from aigc_core.data.tokens import for_model
+
+        return for_model(opened, model.tokenizer, self._config(model_id), {}, None)
+
+    def shapes(self, model_id: str) -> list[tuple[int, ...]]:
+        """Shapes of items that the model is to be built for; what takes tokens cuts its own."""
+        from aigc_core.testing.material import shapes
+
+        model = self.model(model_id)
+        return shapes(model.spec.data) if model.tokenizer is None else [self.data(model_id).info.shape]
+
+    def items(self, model_id: str, shape: tuple[int, ...]) -> Dataset:
+        """A few items of a shape: noise, but for what takes tokens."""
+        from aigc_core.testing.material import random_items
+
+        if self.model(model_id).tokenizer is not None:
+            return self.data(model_id)
+        return random_items(self.info(model_id, shape), 4 * self.batch_size(model_id))
 
     def info(self, model_id: str, shape: tuple[int, ...]) -> DataInfo:
         """What a generator is told of data of a shape, with labels where the model needs them."""
         from aigc_core.testing.material import info_of
 
+        if self.model(model_id).tokenizer is not None:
+            return self.data(model_id).info
         needs = self.registry.models[model_id].data
         return info_of(needs.modality, shape, ("a", "b") if needs.labels else ())
 
@@ -91,11 +117,13 @@ class Bench:
         """A generator of default options, initialised from a fixed seed."""
         import torch
 
+        torch.manual_seed(0)
+        return self.model(model_id).generator(self._config(model_id), info)
+
+    def _config(self, model_id: str) -> Options:
         from aigc_core.options import parse
 
-        model = self.model(model_id)
-        torch.manual_seed(0)
-        return model.generator(parse({"model": model.config}, {}, model_id)["model"], info)
+        return parse({"model": self.model(model_id).config}, {}, model_id)["model"]
 
     def make(
         self, model_id: str, info: DataInfo, *, seed: int = 0, half: bool = False
@@ -195,4 +223,6 @@ class Bench:
         if "label" in conditions and "labels" not in given:
             classes = max(len(generator.data.classes), 1)
             given["labels"] = torch.arange(start, start + size) % classes
+        if "prompt" in spec.needs and "prompts" not in given:
+            given["prompts"] = tuple(PROMPTS[i % len(PROMPTS)] for i in range(start, start + size))
         return Block(seed, start, size, device, **given)

@@ -17,7 +17,7 @@ from aigc_core.interfaces import Block, Generator, Sampler
 from aigc_core.modality import modality
 from aigc_core.registry import Model
 from aigc_core.testing.kit import Failed, check, require, same
-from aigc_core.testing.subject import Bench
+from aigc_core.testing.subject import PROMPTS, Bench
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ def output(bench: Bench, model_id: str, sampler: str) -> None:
     values = bench.draw(model_id, sampler, generator)
     block = bench.model(model_id).sampler_spec(sampler)[1].block
     require(
-        tuple(values.shape) == (block, *declared.shape),
+        len(values) == block and declared.fits(tuple(values.shape[1:])),
         f"gives {tuple(values.shape)}, not {(block, *declared.shape)}",
     )
     require(not values.requires_grad, "its samples hold a graph")
@@ -64,7 +64,13 @@ def sample_independent(bench: Bench, model_id: str, sampler: str) -> None:
         require(same(draw(0, 3), first), "the same block comes out otherwise the second time: draw from the block alone, "
                 "not from torch's or numpy's random state")  # fmt: skip
         require(same(draw(block, 4), second), "a block depends on what was drawn before it; keep no state")
-        if not bench.model(model_id).sampler_spec(sampler)[1].needs:
+        spec = bench.model(model_id).sampler_spec(sampler)[1]
+        if not spec.random:
+            require(
+                same(draw(0, 1, seed=4), first),
+                "another seed gives other samples, though it declares random=False",
+            )
+        elif not spec.needs:
             require(not torch.equal(draw(0, 1, seed=4), first), "another seed gives the same samples")
             require(not torch.equal(first, second), "all blocks are the same")
             require(
@@ -80,10 +86,10 @@ def neighbours(bench: Bench, model_id: str, sampler: str) -> None:
     generator = bench.trained(model_id)
     block = bench.model(model_id).sampler_spec(sampler)[1].block
     count = min(block, 8)
-    many = bench.draw(model_id, sampler, generator)[:count].float()
-    fewer = torch.cat(
-        [bench.draw(model_id, sampler, generator, start=i, size=2) for i in range(0, count, 2)]
-    )[:count].float()
+    parts = [bench.draw(model_id, sampler, generator, start=i, size=2) for i in range(0, count, 2)]
+    many, *parts = _as_long([bench.draw(model_id, sampler, generator)[:count], *parts])
+    fewer = torch.cat(parts)[:count].float()
+    many = many.float()
     room = 1e-3 * (generator.output.high - generator.output.low)
     close = torch.isclose(many, fewer, rtol=1e-3, atol=room, equal_nan=True)
     share = float(close.float().mean())
@@ -93,6 +99,14 @@ def neighbours(bench: Bench, model_id: str, sampler: str) -> None:
     require(share >= need, f"in blocks of 2, {1 - share:.1%} of the values differ from those in blocks of {block}: "
             "do rows see each other (batch statistics, a mean over the batch), or is the place in the block used "
             "instead of the index?")  # fmt: skip
+
+
+def _as_long(parts: list[Tensor]) -> list[Tensor]:
+    """Texts [n, L] filled up with zeros to the longest; what has a shape of its own as it is."""
+    if parts[0].ndim != 2:
+        return parts
+    longest = max(part.shape[1] for part in parts)
+    return [torch.nn.functional.pad(part, (0, longest - part.shape[1])) for part in parts]
 
 
 @check("leaves-no-trace", "sampler")
@@ -139,6 +153,9 @@ def conditions(bench: Bench, model_id: str, sampler: str) -> None:
     if "label" in {*spec.needs, *model.spec.conditions} and len(generator.data.classes) > 1:
         a, b = (bench.draw(model_id, sampler, generator, labels=torch.full((block,), k)) for k in (0, 1))
         require(not torch.equal(a, b), "it declares to be conditioned on labels, but they change nothing")
+    if "prompt" in {*spec.needs, *model.spec.conditions}:
+        a, b = (bench.draw(model_id, sampler, generator, prompts=(text,) * block) for text in PROMPTS)
+        require(not same(a, b), "it declares to be conditioned on prompts, but they change nothing")
     if "image" in spec.needs:
         given = bench.block(model_id, sampler, generator, 3, 0, block).images
         assert given is not None

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aigc_core.testing.kit import check, doing, require
-from aigc_core.testing.material import as_samples, distance, random_items, shapes, spread
+from aigc_core.testing.kit import check, doing, require, same
+from aigc_core.testing.material import as_samples, distance, spread
 from aigc_core.testing.subject import Bench
 
 if TYPE_CHECKING:
@@ -26,11 +26,10 @@ MOVE_STEPS = (5, 20)
 @check("step", "trainer")
 def step(bench: Bench, model_id: str) -> None:
     """A step runs at every size that it declares; its metrics are detached, finite scalars."""
-    spec = bench.registry.models[model_id]
-    for shape in shapes(spec.data):
+    for shape in bench.shapes(model_id):
         if math.prod(shape) > 1 << 15:
             continue
-        data = random_items(bench.info(model_id, shape), 4 * bench.batch_size(model_id))
+        data = bench.items(model_id, shape)
         text = "x".join(map(str, shape))
         with doing(f"a step fails at {text}; mend that, or narrow its data's smallest and largest"):
             trainer, engine = bench.make(model_id, data.info)
@@ -48,7 +47,7 @@ def step(bench: Bench, model_id: str) -> None:
                 )
                 require(bool(torch.isfinite(value)), f"metric {name!r} is {float(value)} at {text}")
         kept = trainer.result()
-        require(tuple(kept.output.shape) == shape, f"what is kept makes {kept.output.shape}, not {shape}")
+        require(kept.output.fits(shape), f"what is kept makes {kept.output.shape}, not {shape}")
         for name, tensor in kept.state_dict().items():
             require(bool(torch.isfinite(tensor).all()), f"{name} is not finite after two steps at {text}")
 
@@ -66,7 +65,7 @@ def shows(bench: Bench, model_id: str) -> None:
     output, size = trainer.generator.output, bench.batch_size(model_id)
     require(isinstance(samples, torch.Tensor), f"samples() gives {_form(samples)}, not a tensor or None")
     require(
-        samples.ndim > 1 and tuple(samples.shape) == (size, *output.shape),
+        samples.ndim > 1 and len(samples) == size and output.fits(tuple(samples.shape[1:])),
         f"samples() gives {tuple(samples.shape)}, not {(size, *output.shape)}: those of the last step",
     )
     require(
@@ -173,7 +172,10 @@ def _least(bench: Bench, model_id: str) -> dict[str, Any]:
 
 def _real(bench: Bench, model_id: str, output: Output) -> Any:
     """Half of the tiny set, as samples are; all of it where there is little."""
-    data = bench.data(model_id)
+    from aigc_core.data.sources import open_data
+
+    name, size = bench.source(model_id)
+    data = open_data(name, bench.registry, size=size)  # of what takes tokens, the text itself
     return as_samples(data, torch.arange(len(data) // 2 if len(data) > 1000 else 0, len(data)), output)
 
 
@@ -224,6 +226,32 @@ def bfloat16_weights(bench: Bench, model_id: str) -> None:
                 off <= 0.1,
                 f"{told} other samples: {off:.0%} of the range off; is a table or a clock in them?",
             )
+
+
+@check("int8-weights", "model")
+def int8_weights(bench: Bench, model_id: str) -> None:
+    """If it declares `int8-weights`, it has a form of 8 bits that its samplers work with and a weights file keeps, of
+    at most half the bytes."""
+    if "int8-weights" not in bench.registry.models[model_id].capabilities:
+        return
+    usual = bench.trained(model_id)
+    with doing("as_int8() fails; write it, or do not declare int8-weights"):
+        small = usual.as_int8().eval().requires_grad_(False)
+    require(
+        small.config.model_dump().get("weights") == "int8",
+        "the config of its form of 8 bits has not weights='int8'",
+    )
+    sizes = [sum(t.nbytes for t in g.state_dict().values()) for g in (usual, small)]
+    require(
+        2 * sizes[1] <= sizes[0], f"its form of 8 bits has {sizes[1]:,} bytes, the usual one {sizes[0]:,}"
+    )
+    with doing("a generator of weights='int8' can't take the tensors of as_int8()"):
+        again = bench.model(model_id).generator(small.config, small.data).eval().requires_grad_(False)
+        again.load_state_dict(small.state_dict(), assign=True)
+    for sampler in bench.model(model_id).spec.samplers:
+        with doing(f"sampler {sampler} fails with weights of 8 bits"):
+            a, b = (bench.draw(model_id, sampler, generator) for generator in (small, again))
+        require(same(a, b), f"sampler {sampler} gives other samples once weights of 8 bits were loaded again")
 
 
 def _copy(bench: Bench, model_id: str) -> Generator[Any]:
