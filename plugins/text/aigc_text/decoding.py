@@ -45,11 +45,12 @@ class Decoder:
     @torch.inference_mode()
     def start(self, prompts: Mapping[int, Sequence[int]]) -> Tensor:
         """Reads the prompts of rows; logits [n, V] of the token after each, in the order of `rows`."""
-        self.few = self.few and agree(self.model, self.size, self._few(len(prompts)))
+        self.most = self._few(len(prompts))
+        self.few = self.few and agree(self.model, self.size, self.most)
         order = sorted(prompts, key=lambda row: len(prompts[row])) if self.few else sorted(prompts)
         self.row_at = {place if self.few else row: row for place, row in enumerate(order)}
         self.length = {row: len(prompts[row]) for row in order}
-        self.memory = self.model.memory(self.size + MULTIPLE, self.room)
+        self.memory = self.model.memory(self.most if self.few else self.size, self.room)
         read: dict[tuple[int, ...], tuple[int, Tensor]] = {}
         logits = []
         for place, row in self.row_at.items():
@@ -63,25 +64,26 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self, tokens: Mapping[int, int]) -> Tensor:
-        """Reads the next token of each row that is left; logits [n, V] of the token after it."""
-        places, values = list(self.row_at), [tokens[row] for row in self.row_at.values()]
-        for row in self.row_at.values():
+        """Reads the next token of rows, all that are left or some; logits [n, V] of the token after it, in the order
+        of `rows`."""
+        places = [place for place, row in self.row_at.items() if row in tokens]
+        values = [tokens[self.row_at[place]] for place in places]
+        for row in tokens:
             self.length[row] += 1
         count = self._count(len(places))
         if count == len(places):
-            return self.model.advance(self._tensor(values)[:, None], self.memory, self._tensor(places))
+            return self._advance(values, places)
         # Rows that nobody asked for fill the product up; they have read nothing.
         if self.few:
-            spare = list(range(self.size, self.size + count - len(places)))
-            asked, places, values = slice(len(places)), places + spare, values + [0] * len(spare)
-        else:
-            spare = [place for place in range(self.size) if place not in self.row_at]
-            given = dict(zip(places, values, strict=True))
-            asked, places = self._tensor(places), list(range(self.size))
-            values = [given.get(place, 0) for place in places]
-        self.memory.clear(spare)
-        return self.model.advance(self._tensor(values)[:, None], self.memory, self._tensor(places))[asked]
+            spare = [place for place in range(self.most) if place not in self.row_at][: count - len(places)]
+            self.memory.clear(spare)
+            return self._advance(values + [0] * len(spare), places + spare)[: len(places)]
+        self.memory.clear([place for place in range(self.size) if place not in self.row_at])
+        given = dict(zip(places, values, strict=True))
+        whole = self._advance([given.get(place, 0) for place in range(self.size)], range(self.size))
+        return whole[self._tensor(places)]
 
+    @torch.inference_mode()
     def leave(self, rows: Iterable[int]) -> None:
         """These rows have ended. The last one of their length takes their place."""
         for row in rows:
@@ -116,7 +118,11 @@ class Decoder:
             return self.size
         if rows == 1 and agree(self.model, self.size, 1):
             return 1
-        return self._few(rows)
+        fitting = range(self._few(rows), self.most, MULTIPLE)
+        return next((count for count in fitting if agree(self.model, self.size, count)), self.most)
+
+    def _advance(self, values: Sequence[int], places: Sequence[int]) -> Tensor:
+        return self.model.advance(self._tensor(values)[:, None], self.memory, self._tensor(places))
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, device=self.device)

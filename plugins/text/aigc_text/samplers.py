@@ -56,7 +56,7 @@ class Greedy(Sampler[LanguageModel, O]):
             for _ in self._write(generator, fresh, plain, None):
                 pass
             for row, text in texts.items():
-                text.facts["keywords"] = plan.cost(text, plain[row])
+                text.facts["keywords"] = plan.cost(text, plain[row], row)
         for row, text in texts.items():
             text.note(block, row)
 
@@ -103,12 +103,14 @@ class Greedy(Sampler[LanguageModel, O]):
         if not full:
             return decoder.step(tokens)
         assert context is not None
-        again = {row: decoder.again(row, texts[row].tokens[-max(1, context // 2) :]) for row in full}
-        rest = [row for row in decoder.rows if row not in again]
+        rest = [row for row in decoder.rows if row not in full]
+        found = {}
         if rest:
-            stepped = decoder.step_of(rest, tokens)
-            again |= {row: stepped[i : i + 1] for i, row in enumerate(rest)}
-        return torch.cat([again[row] for row in decoder.rows])
+            stepped = decoder.step({row: tokens[row] for row in rest})
+            found = {row: stepped[i : i + 1] for i, row in enumerate(rest)}
+        for row in full:
+            found[row] = decoder.again(row, texts[row].tokens[-max(1, context // 2) :])
+        return torch.cat([found[row] for row in decoder.rows])
 
     def uniform(self, block: Block) -> Tensor | None:
         """[block.size, AHEAD] random values from 0 to 1, one a token; None if there is nothing to draw."""
@@ -149,7 +151,7 @@ class Choice:
         if options.repetition_penalty != 1:
             self.seen = torch.zeros(block.size, model.tokenizer.size, dtype=torch.bool, device=block.device)
             for row, text in texts.items():
-                self.seen[row, text.tokens] = True
+                self.seen[row, torch.tensor(text.tokens)] = True
         self.stops = stops_of(model, options)
 
     def tokens(
@@ -163,7 +165,7 @@ class Choice:
         none = (allowed.amax(1) == -torch.inf).tolist() if left else [False] * len(rows)
         logs = raw.log_softmax(1)
         if plan:
-            chosen = plan.overrule(chosen, logs, rows)
+            chosen = plan.overrule(chosen, logs, rows, none)
             none = [empty and not plan.forced(row) for empty, row in zip(none, rows, strict=True)]
         if self.seen is not None:
             self.seen[rows, chosen] = True
@@ -189,7 +191,7 @@ class Choice:
 
     def _ends(self, text: Text) -> list[int]:
         """Tokens with which a text would end."""
-        return [self.model.tokenizer.end, *(self.stops.completing(text) if self.stops else ())]
+        return [self.model.tokenizer.end, *(self.stops.completing(text.written) if self.stops else ())]
 
     def _explain(self, logits: Tensor, chosen: Tensor, rows: list[int], left: dict[str, Tensor]) -> None:
         logs = logits.log_softmax(1).gather(1, chosen[:, None])

@@ -92,17 +92,14 @@ class Stops:
         table = [model.tokenizer.token_bytes(token) for token in range(model.tokenizer.size)]
         self.whole = [t for t, piece in enumerate(table) if b"\0" in piece or any(s in piece for s in stops)]
         self.ends = {
-            (stop[:cut], stop[cut:]): [t for t, piece in enumerate(table) if piece.startswith(stop[cut:])]
+            stop[:cut]: [t for t, piece in enumerate(table) if piece.startswith(stop[cut:])]
             for stop in stops
             for cut in range(1, len(stop))
         }
 
-    def completing(self, text: Text) -> list[int]:
-        found = list(self.whole)
-        for (begun, _), tokens in self.ends.items():
-            if text.written.endswith(begun):
-                found += tokens
-        return found
+    def completing(self, written: bytearray) -> list[int]:
+        """The tokens after which these bytes would end with a stop string, or hold one, or a 0."""
+        return self.whole + [t for begun, tokens in self.ends.items() if written.endswith(begun) for t in tokens]
 
 
 def open_texts(model: LanguageModel, block: Block, options: TextOptions) -> dict[int, Text]:
