@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,16 @@ class State:
     """[layers, rows, width]"""
     cell: Tensor
     """[layers, rows, width]"""
+
+    def copy(self, source: Sequence[int], target: Sequence[int]) -> None:
+        """What the texts `source` have read is what the texts `target` have read, from now on."""
+        for state in (self.hidden, self.cell):
+            state[:, list(target)] = state[:, list(source)]
+
+    def clear(self, rows: Sequence[int]) -> None:
+        """These texts have read nothing, from now on."""
+        for state in (self.hidden, self.cell):
+            state[:, list(rows)] = 0
 
 
 class LSTM(LanguageModel):
