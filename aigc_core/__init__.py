@@ -13,6 +13,7 @@ from aigc_core._version import __version__
 if TYPE_CHECKING:
     from aigc_core.api import inspect, list_datasets, list_models, list_weights, load
     from aigc_core.backends import CheckContext, Registrar
+    from aigc_core.evaluation.measure import evaluate
     from aigc_core.events import Event
     from aigc_core.hookspecs import hookimpl
     from aigc_core.provenance.replay import replay
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         DataInfo,
         DataNeeds,
         DatasetSpec,
+        FormatSpec,
         MetricSpec,
         ModelSpec,
         Output,
@@ -37,6 +39,7 @@ _HOMES = {
     "CheckContext": "backends",
     "Event": "events",
     "Registrar": "backends",
+    "evaluate": "evaluation.measure",
     "hookimpl": "hookspecs",
     "inspect": "api",
     "list_datasets": "api",
@@ -54,6 +57,7 @@ _HOMES = {
     "DataInfo": "specs",
     "DataNeeds": "specs",
     "DatasetSpec": "specs",
+    "FormatSpec": "specs",
     "MetricSpec": "specs",
     "ModelSpec": "specs",
     "Output": "specs",
@@ -67,12 +71,14 @@ __all__ = [
     "DataNeeds",
     "DatasetSpec",
     "Event",
+    "FormatSpec",
     "MetricSpec",
     "ModelSpec",
     "Output",
     "Registrar",
     "SamplerSpec",
     "__version__",
+    "evaluate",
     "hookimpl",
     "inspect",
     "list_datasets",

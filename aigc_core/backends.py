@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aigc_core.errors import BackendError
-from aigc_core.specs import CommandSpec, DatasetSpec, MetricSpec, ModelSpec
+from aigc_core.specs import CommandSpec, DatasetSpec, FormatSpec, MetricSpec, ModelSpec
 
-Spec = ModelSpec | DatasetSpec | MetricSpec | CommandSpec
+Spec = ModelSpec | DatasetSpec | MetricSpec | FormatSpec | CommandSpec
 
 OK: Final = "ok"
 BROKEN: Final = "broken"
@@ -31,7 +31,7 @@ MENDS: Final[Mapping[str, str]] = {
     "unknown-hook": "rename it; aigc_core.hookspecs has them all",
     "hook-argument": "give it the one argument that aigc_core.hookspecs shows",
     "hook": "mend that line",
-    "no-spec": "add a ModelSpec, DatasetSpec, MetricSpec or CommandSpec",
+    "no-spec": "add a ModelSpec, DatasetSpec, MetricSpec, FormatSpec or CommandSpec",
     "duplicate": "rename one of the two",
     "foreign-id": "a model's id begins with the name of its backend's entry point",
     "no-class": "correct the dotted path in the spec",
@@ -133,7 +133,7 @@ class Registrar:
             if not slash or not name or family != self.backend.name:
                 text = f"model id {spec.id!r} must be of the form {self.backend.name!r} + '/name'"
                 raise Rejected("foreign-id", text, where)
-        elif not isinstance(spec, DatasetSpec | MetricSpec | CommandSpec):
+        elif not isinstance(spec, DatasetSpec | MetricSpec | FormatSpec | CommandSpec):
             raise Rejected("no-spec", f"registry.add() takes a spec, not {type(spec).__name__}", where)
         self.staged.append((spec, where))
 

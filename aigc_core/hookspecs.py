@@ -36,6 +36,11 @@ def aigc_register_metrics(registry: Registrar) -> None:
 
 
 @hookspec
+def aigc_register_formats(registry: Registrar) -> None:
+    """Add `FormatSpec` records: forms of other libraries, in which weights are imported and exported."""
+
+
+@hookspec
 def aigc_register_commands(registry: Registrar) -> None:
     """Add `CommandSpec` records: sub-commands under the backend's own name, imported when they are run."""
 

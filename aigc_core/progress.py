@@ -19,9 +19,10 @@ class Bar(Protocol):
 class Progress:
     """Makes bars; `shown=False` makes silent ones. tqdm is imported with the first bar that shows."""
 
-    def __init__(self, shown: bool | None = None) -> None:
-        """None shows bars if stderr is a terminal."""
+    def __init__(self, shown: bool | None = None, *, patience: float = 0.0) -> None:
+        """None shows bars if stderr is a terminal; none shows before so many seconds of its work."""
         self.shown = sys.stderr.isatty() if shown is None else shown
+        self.patience = patience
 
     @contextmanager
     def bar(self, total: int, text: str, unit: str, initial: int = 0) -> Iterator[Bar]:
@@ -40,6 +41,7 @@ class Progress:
             file=sys.stderr,
             dynamic_ncols=True,
             leave=False,
+            delay=self.patience,
         ) as shown:
             yield _Shown(shown)
 

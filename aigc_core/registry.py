@@ -19,11 +19,11 @@ from aigc_core.errors import (
     UsageError,
     did_you_mean,
 )
-from aigc_core.specs import CommandSpec, DatasetSpec, MetricSpec, ModelSpec, SamplerSpec
+from aigc_core.specs import CommandSpec, DatasetSpec, FormatSpec, MetricSpec, ModelSpec, SamplerSpec
 
 if TYPE_CHECKING:
     from aigc_core.events import Event
-    from aigc_core.interfaces import Generator, Sampler, Tokenizer, Trainer
+    from aigc_core.interfaces import Format, Generator, Metric, Sampler, Tokenizer, Trainer
     from aigc_core.options import Options, TrainingOptions
 
 _T = TypeVar("_T")
@@ -41,6 +41,8 @@ class Registry:
         self.dataset_backends: Final[dict[str, Backend]] = {}
         self.metrics: Final[dict[str, MetricSpec]] = {}
         self.metric_backends: Final[dict[str, Backend]] = {}
+        self.formats: Final[dict[str, FormatSpec]] = {}
+        self.format_backends: Final[dict[str, Backend]] = {}
         self.commands: Final[dict[str, dict[str, CommandSpec]]] = {}
         """By backend, then by name."""
         self.remarks: Final[list[str]] = []
@@ -64,6 +66,9 @@ class Registry:
             elif isinstance(spec, DatasetSpec):
                 self.datasets[spec.name] = spec
                 self.dataset_backends[spec.name] = registrar.backend
+            elif isinstance(spec, FormatSpec):
+                self.formats[spec.name] = spec
+                self.format_backends[spec.name] = registrar.backend
             else:
                 self.metrics[spec.name] = spec
                 self.metric_backends[spec.name] = registrar.backend
@@ -73,6 +78,8 @@ class Registry:
             return self.models
         if isinstance(spec, DatasetSpec):
             return self.datasets
+        if isinstance(spec, FormatSpec):
+            return self.formats
         return self.metrics if isinstance(spec, MetricSpec) else self.commands.get(backend.name, {})
 
     def broken(self) -> list[Backend]:
@@ -136,6 +143,34 @@ class Registry:
         """A model whose classes are imported as they are asked for. Raises as `find` does."""
         spec = self.find(name)
         return Model(spec, self.backend_of(spec.id))
+
+    def format(self, name: str) -> Format:
+        """A form of weights, made ready. Raises NotFoundError for an unknown one, BackendError."""
+        from aigc_core.interfaces import Format
+
+        spec = known(self.formats, name, "format")
+        made = class_of(spec.format, self.format_backends[name], Format, f"format {name!r}")  # type: ignore[type-abstract]
+        with blame(self.format_backends[name], f"to make ready format {name!r}"):
+            return made()
+
+    def metric(self, name: str) -> Metric:
+        """A figure of merit, made ready. Raises NotFoundError for an unknown one, BackendError."""
+        from aigc_core.interfaces import Metric
+
+        spec = known(self.metrics, name, "metric")
+        made = class_of(spec.metric, self.metric_backends[name], Metric, f"metric {name!r}")  # type: ignore[type-abstract]
+        with blame(self.metric_backends[name], f"to make ready metric {name!r}"):
+            return made()
+
+
+def known(table: Mapping[str, _T], name: str, what: str) -> _T:
+    """What a table has under a name. Raises NotFoundError with the nearest name."""
+    if name not in table:
+        there = (
+            f"; there are: {', '.join(sorted(table))}" if table else "; no backend that is installed has one"
+        )
+        raise NotFoundError(f"no {what} {name!r}{did_you_mean(name, list(table)) or there}")
+    return table[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +245,18 @@ class Model:
         return self._resolve(self.sampler_spec(name)[1].config, Options)
 
     def _resolve(self, path: str, kind: type[_T]) -> type[_T]:
-        found = resolve(path, self.backend)
-        if not (isinstance(found, type) and issubclass(found, kind)):
-            raise BackendError(
-                f"backend {self.backend.name!r}: {path} of model {self.spec.id!r} is no "
-                f"{kind.__module__}.{kind.__name__}; report it to the author of {self.backend.distribution}"
-            )
-        return found
+        return class_of(path, self.backend, kind, f"model {self.spec.id!r}")
+
+
+def class_of(path: str, backend: Backend, kind: type[_T], what: str) -> type[_T]:
+    """A class that a backend names for `what`. Raises BackendError if it can't be imported or is of another kind."""
+    found = resolve(path, backend)
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise BackendError(
+            f"backend {backend.name!r}: {path} of {what} is no {kind.__module__}.{kind.__name__}; "
+            f"report it to the author of {backend.distribution}"
+        )
+    return found
 
 
 @contextlib.contextmanager

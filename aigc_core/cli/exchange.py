@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,10 @@ from aigc_core.cli.common import (
     program,
     table,
 )  # fmt: skip
-from aigc_core.errors import MismatchError, NotFoundError
+from aigc_core.errors import MismatchError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from aigc_core.weights.version import Version
 
 SHOWN = 20
 """Tensors that `diff` names, the farthest first."""
@@ -74,32 +77,62 @@ def _text(value: Any) -> str:
 @click.command()
 @click.argument("weights", type=WeightsName())
 @click.argument("folder", type=click.Path(path_type=Path))
-def export(weights: str, folder: Path) -> None:
+@click.option("--format", "form", help="Write it in the form of another library, such as `huggingface`.")
+def export(weights: str, folder: Path, form: str | None) -> None:
     """Write a version to FOLDER: its files, a model card (README.md) and SHA256SUMS, to share or to publish.
 
     The same version gives the same bytes. `aigc weights import` takes it back.
     """
-    from aigc_core.weights.export import export
     from aigc_core.weights.store import Store
+
+    if form is not None:
+        _export_foreign(weights, folder, form)
+        return
+    from aigc_core.weights.export import export
 
     version = Store().version(weights)
     export(version, folder)
     click.echo(f"{version} is in {folder}")
 
 
+def _export_foreign(weights: str, folder: Path, form: str) -> None:
+    from aigc_core.registry import known
+    from aigc_core.weights.store import Store
+
+    registry = open_registry()
+    known(registry.formats, form, "format")  # a mistake is answered before torch is imported
+    found = Store().resolve(weights)
+    from aigc_core.weights import foreign
+    from aigc_core.weights.file import load
+
+    foreign.write(load(found, registry), folder, registry, form)
+    click.echo(f"{found.version or weights} is in {folder}, in the form of {form}")
+
+
 @click.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--name", help="Keep it under this name; by default the folder's or file's own.")
 @click.option("--alias", help="And give the new version this alias.")
-def import_(source: Path, name: str | None, alias: str | None) -> None:
-    """Take a folder that `export` wrote, or a weights file, into the store, once all of it has been checked."""
-    from aigc_core.weights.export import import_folder
+@click.option(
+    "--format", "form", help="The form of a folder of another library; by default the one that knows it."
+)
+def import_(source: Path, name: str | None, alias: str | None, form: str | None) -> None:
+    """Take a folder that `export` wrote, one of another library, or a weights file, into the store.
+
+    All of it is checked before. Of other libraries' folders, those are taken that an installed backend knows.
+    """
+    from aigc_core.registry import known
+    from aigc_core.weights.export import MANIFEST, import_folder
     from aigc_core.weights.layout import check_alias, check_name
     from aigc_core.weights.store import Store
 
     if not source.exists():
         raise NotFoundError(f"no folder or file {source}")
-    if not source.is_dir():
+    if form is not None:
+        if not source.is_dir():
+            raise UsageError(f"{source} is a file; --format is of folders of other libraries")
+        known(open_registry().formats, form, "format")
+    elif not source.is_dir():
         from aigc_core.weights.header import check_tensors, read_header
 
         check_tensors(read_header(source))
@@ -108,18 +141,32 @@ def import_(source: Path, name: str | None, alias: str | None) -> None:
     check_name(name)
     if alias is not None:
         check_alias(alias)
-    if source.is_dir():
+    if source.is_dir() and form is None and (source / MANIFEST).is_file():
         version = import_folder(source, name, Store(), alias)
     else:
-        from aigc_core.sampling.golden import publish
-
-        remarks: list[str] = []
-        version = publish(Store(), name, source, {}, open_registry(), remarks, alias)
-        for remark in remarks:
-            note(remark)
+        version = _import_and_draw(source, name, alias, form)
     click.echo(f"kept {version}" + (f", which is {version.name}@{alias}" if alias else ""))
     click.echo(f"  digest  {version.manifest.tensors_digest}")
     click.echo(f"  card    {program()} weights show {version}")
+
+
+def _import_and_draw(source: Path, name: str, alias: str | None, form: str | None) -> Version:
+    """A file, or a folder of another library, as a version with a golden sample."""
+    from aigc_core.sampling.golden import publish
+    from aigc_core.weights.store import Store
+
+    registry = open_registry()
+    remarks: list[str] = []
+    content: Path | bytes = source
+    if source.is_dir():
+        from aigc_core.weights import foreign
+
+        taken = foreign.read(source, registry, form)
+        content, remarks = taken.content, list(taken.remarks)
+    version = publish(Store(), name, content, {}, registry, remarks, alias)
+    for remark in remarks:
+        note(remark)
+    return version
 
 
 @click.command()

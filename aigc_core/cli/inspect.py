@@ -9,7 +9,7 @@ import click
 from aigc_core.cli.common import WeightsName, fields, json_option, print_json
 from aigc_core.provenance.credentials import INSTALL, TRUST, Credentials
 from aigc_core.provenance.private import is_hidden
-from aigc_core.weights.card import pairs
+from aigc_core.weights.card import data_line, pairs, training_line
 
 
 @click.command("inspect")
@@ -46,9 +46,9 @@ def _weights(found: dict[str, Any], verified: bool) -> None:
             "backend": f"{backend['distribution']} {backend['version']}, aigc-core {found['core']}",
             "output": f"{found['output']['modality']} {'x'.join(map(str, found['output']['shape']))}",
             "parameters": f"{found['parameters']:,}",
-            "data": f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})",
+            "data": data_line(data),
             "config": pairs(found["config"]),
-            "training": f"{training['steps']} steps, seed {training['seed']}, {pairs(training['options'])}",
+            "training": training_line(training),
             "metrics": pairs({k: round(v, 4) for k, v in training.get("metrics", {}).items()}),
             "license": found["license"],
             "digest": found["tensors_digest"] + checked,

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("aigc_core.cli.train:train", "Train a model on data and keep its weights."),
     "runs": ("aigc_core.cli.runs:runs", "List the trainings, show one, go on with it, remove it."),
     "sample": ("aigc_core.cli.sample:sample", "Draw samples from weights."),
+    "eval": ("aigc_core.cli.eval:evaluate", "Judge weights by data that they were not fitted on."),
     "weights": ("aigc_core.cli.weights:weights", "List the weights that were kept."),
     "inspect": ("aigc_core.cli.inspect:inspect", "Show what a weights file or a sample says of itself."),
     "trace": ("aigc_core.cli.trace:trace", "Lead a sample back to the weights, data and run that made it."),

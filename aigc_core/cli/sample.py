@@ -147,7 +147,7 @@ def sample(
                 weights, count=count, start=start, seed=seed, sampler=sampler, options=chosen, prompts=prompts,
                 precision=precision, block=block, threads=threads, registry=registry,
             )  # fmt: skip
-        _print(chunks)
+        _print(chunks, start)
         return
     if out is None:
         name = Path(weights).stem if is_path(weights) else weights.replace("@", "-")
@@ -202,14 +202,13 @@ def _check_streamed(out: str | None, modality: str, processes: int) -> None:
         )
 
 
-def _print(chunks: Iterator[Chunk]) -> None:
-    """Prints texts as they come, one after the other; those that come beside the first one wait for their turn."""
+def _print(chunks: Iterator[Chunk], turn: int) -> None:
+    """Prints texts as they come, one after the other from sample `turn` on; those that come beside it wait."""
     from aigc_core.modality.text import SEPARATOR
 
     waiting: dict[int, list[Chunk]] = {}
-    turn, between = -1, ""
+    between = ""
     for arrived in chunks:
-        turn = arrived.index if turn < 0 else turn
         waiting.setdefault(arrived.index, []).append(arrived)
         while ready := waiting.pop(turn, []):
             for chunk in ready:

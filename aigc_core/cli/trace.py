@@ -8,7 +8,7 @@ import click
 
 from aigc_core.cli.common import fields, json_option, note, plural, print_json
 from aigc_core.cli.inspect import made_with, which
-from aigc_core.weights.card import pairs
+from aigc_core.weights.card import data_line, pairs, training_line
 
 
 @click.command()
@@ -45,10 +45,8 @@ def trace(file: str, as_json: bool) -> None:
             "weights": _weights(weights),
             "tensors": weights.get("tensors_digest"),
             "model": _model(found["model"]),
-            "data": f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})"
-            if data
-            else None,
-            "training": f"{training['steps']} steps, seed {training['seed']}" if training else None,
+            "data": data_line(data) if data else None,
+            "training": training_line({**training, "options": {}}) if training else None,
             "run": _run(found["run"]),
         }
     )

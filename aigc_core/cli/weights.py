@@ -19,6 +19,7 @@ COMMANDS = {
     "import": ("aigc_core.cli.exchange:import_", "Take a folder or a weights file into the store."),
     "push": ("aigc_core.cli.remotes:push", "Bring a version to a remote: a folder, a bucket, the hub."),
     "pull": ("aigc_core.cli.remotes:pull", "Bring a version from a remote into the store."),
+    "convert": ("aigc_core.cli.convert:convert", "Keep a version in another precision."),
     "retrain": ("aigc_core.cli.exchange:retrain", "Train a version again and compare."),
 }
 

@@ -28,7 +28,11 @@ class Foreign:
     origin: str
     """What it is, in a word, as the record's data set: the folder's name."""
     license: str | None = None
-    """Where the folder says it."""
+    """Of the weights, as an SPDX identifier, where the folder says it."""
+    files: tuple[str, ...] = ()
+    """The names of the files that it was read of: their digest stands in the record for the unknown data."""
+    remarks: tuple[str, ...] = ()
+    """What the user is to be told, a line each: what was converted."""
 
 
 class Format(ABC):

@@ -36,6 +36,7 @@ REGISTER_HOOKS = (
     "aigc_register_models",
     "aigc_register_datasets",
     "aigc_register_metrics",
+    "aigc_register_formats",
     "aigc_register_commands",
 )
 

@@ -92,7 +92,9 @@ def trace(file: str | Path) -> dict[str, Any]:
         },
         "model": _model(record),
         "data": {k: v for k, v in _part(made, "data").items() if k != "info"} or None,
-        "training": {k: v for k, v in training.items() if k in ("steps", "seed", "options", "parents")}
+        "training": {
+            k: v for k, v in training.items() if k in ("steps", "seed", "options", "parents", "imported")
+        }
         or None,
         "run": _run(training.get("run")),
     }

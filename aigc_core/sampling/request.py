@@ -137,7 +137,7 @@ def request(
             device = f"cuda:{_gpu()}" if torch.cuda.is_available() else "cpu"
         found = weights if isinstance(weights, Found) else Store().resolve(str(weights))
         weights = load(found, registry, device, verify=verify)
-    weights = _in_precision(weights, precision)
+    weights = in_precision(weights, precision)
     model = weights.model
     name, spec = model.sampler_spec(sampler)
     parsed = parse({"sampler": model.sampler_config(name)}, options or {}, f"sampler {name!r}")["sampler"]
@@ -183,7 +183,7 @@ def request(
     )
 
 
-def _in_precision(weights: Weights, precision: str) -> Weights:
+def in_precision(weights: Weights, precision: str) -> Weights:
     """The weights as they are to be computed with. Raises UsageError where the model can't."""
     if precision not in PRECISIONS:
         raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")

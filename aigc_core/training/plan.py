@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aigc_core.data.sources import open_data
+from aigc_core.data.tokens import for_model
 from aigc_core.errors import DataError, UsageError
 from aigc_core.modality import modality
 from aigc_core.options import Options, TrainingOptions, check_options
@@ -135,8 +136,6 @@ def plan(
     dataset = open_data(data, registry, size=size, strict=strict, reading=reading, track=progress.track)
     _check_needs(loaded, dataset)
     if loaded.tokenizer is not None:
-        from aigc_core.data.tokens import for_model
-
         kept = {} if parent is None else parent.generator.data.assets
         dataset = for_model(dataset, loaded.tokenizer, config, kept, progress.track)
     if name is None:

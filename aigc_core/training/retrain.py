@@ -44,6 +44,8 @@ def retrain(version: Version, data: str | None, *, quiet: bool) -> Retrained:
     not say enough, DataError if the data are others, and what `aigc train` does.
     """
     record = version.manifest.record
+    if "imported" in record.get("training", {}):
+        raise UsageError(f"{version} was imported, not trained here: nothing says how it was trained")
     try:
         arguments = [*_arguments(record), *_data(record, data)]
         environment = record["training"].get("environment", {})

@@ -23,8 +23,8 @@ def card(manifest: Manifest) -> dict[str, str]:
             "output": f"{output['modality']} {'x'.join(map(str, output['shape']))}",
             "parameters": f"{record['parameters']:,}",
             "config": pairs(record["config"]),
-            "data": f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})",
-            "training": f"{training['steps']} steps, seed {training['seed']}, {pairs(training['options'])}",
+            "data": data_line(data),
+            "training": training_line(training),
             "environment": pairs(training.get("environment", {})),
             "metrics": pairs({k: round(v, 4) for k, v in training.get("metrics", {}).items()}),
             "parents": ", ".join(training.get("parents", [])),
@@ -33,6 +33,21 @@ def card(manifest: Manifest) -> dict[str, str]:
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedFileError(f"manifest {manifest.digest}: its record is incomplete: {error}") from None
+
+
+def data_line(data: Mapping[str, Any]) -> str:
+    """What weights were fitted on; of imported ones nothing is known but the files that they were read of."""
+    if not data["count"]:
+        return f"{data['name']} ({data['digest']})"
+    return f"{data['name']} ({data['split']}, {data['count']} items, {data['digest']})"
+
+
+def training_line(training: Mapping[str, Any]) -> str:
+    """How weights were fitted, as far as it is known."""
+    if imported := training.get("imported"):
+        return f"elsewhere; imported from the form of {imported}"
+    options = pairs(training["options"])
+    return f"{training['steps']} steps, seed {training['seed']}{f', {options}' if options else ''}"
 
 
 def portrait(manifest: Manifest) -> str | None:

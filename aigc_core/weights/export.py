@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Final
 
-from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
-from aigc_core.files import storage_errors, sync_folder
+from aigc_core.errors import DamagedFileError, NotFoundError
 from aigc_core.weights import blobs, manifest
 from aigc_core.weights.card import card, portrait
 from aigc_core.weights.header import read_header
 from aigc_core.weights.layout import DIGEST, WEIGHTS_FILE
+from aigc_core.weights.placing import placed
 from aigc_core.weights.store import Store
 from aigc_core.weights.version import Version
 
@@ -29,38 +27,24 @@ def export(version: Version, folder: Path) -> None:
     The same version under the same name gives the same bytes. The folder appears when all of it is there.
     Raises UsageError if there is something, DamagedFileError if a blob is not whole, StorageError.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there already, and not empty; name a new folder")
-    whole = version.manifest
-    content = manifest.encode(whole.record, whole.files, whole.golden)
-    with storage_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-        try:
-            sums = {}
-            with version.store.using():
-                for name, file in whole.files.items():
-                    source = version.store.layout.blob(file.digest)
-                    if not blobs.is_whole(source, file.digest):
-                        raise DamagedFileError(
-                            f"{source}: {name} of {version} is missing or damaged; not exported"
-                        )
-                    shutil.copyfile(source, temporary / name)
-                    sums[name] = file.digest
-            for name, text in ((MANIFEST, content), (CARD, model_card(version).encode())):
-                (temporary / name).write_bytes(text)
-                sums[name] = manifest.digest_of(text)
-            lines = "".join(f"{digest[7:]}  {name}\n" for name, digest in sorted(sums.items()))
-            (temporary / SUMS).write_text(lines, encoding="ascii")
-            for path in temporary.iterdir():
-                with open(path, "rb") as written:
-                    os.fsync(written.fileno())
-            sync_folder(temporary)
-            temporary.chmod(0o755)
-            os.rename(temporary, folder)
-            sync_folder(folder.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with placed(folder) as temporary:
+        whole = version.manifest
+        content = manifest.encode(whole.record, whole.files, whole.golden)
+        sums = {}
+        with version.store.using():
+            for name, file in whole.files.items():
+                source = version.store.layout.blob(file.digest)
+                if not blobs.is_whole(source, file.digest):
+                    raise DamagedFileError(
+                        f"{source}: {name} of {version} is missing or damaged; not exported"
+                    )
+                shutil.copyfile(source, temporary / name)
+                sums[name] = file.digest
+        for name, text in ((MANIFEST, content), (CARD, model_card(version).encode())):
+            (temporary / name).write_bytes(text)
+            sums[name] = manifest.digest_of(text)
+        lines = "".join(f"{digest[7:]}  {name}\n" for name, digest in sorted(sums.items()))
+        (temporary / SUMS).write_text(lines, encoding="ascii")
 
 
 def import_folder(folder: Path, name: str, store: Store, alias: str | None = None) -> Version:

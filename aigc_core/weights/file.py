@@ -59,11 +59,13 @@ def encode(
     training: Mapping[str, Any],
     adapters: Mapping[str, tuple[Tensor, Tensor]] | None = None,
     base: str | None = None,
+    license: str | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """The bytes of a weights file, and the record inside it: the same for the same training.
 
     `data` names the data set (name, split, digest, count); `training` sums up how it was fitted. With `adapters`
     (see `Trainer.adapters`) the file holds those alone, to be added to the weights whose tensors digest is `base`.
+    `license` is by default the model's.
     """
     if adapters is None:
         tensors, shared = _unshared(generator.state_dict())
@@ -85,7 +87,7 @@ def encode(
             "api": model.backend.api,
         },
         "core": __version__,
-        "license": model.spec.license,
+        "license": license or model.spec.license,
         "config": generator.config.model_dump(mode="json"),
         "output": asdict(generator.output),
         "data": {**data, "info": {k: v for k, v in asdict(generator.data).items() if k != "assets"}},

@@ -63,11 +63,16 @@ def loads(bench: Bench) -> None:
         for sampler in model.spec.samplers:
             model.sampler(sampler), model.sampler_config(sampler)
     others = [s for n, s in bench.registry.datasets.items() if bench.registry.dataset_backends[n] is backend]
-    others += [s for n, s in bench.registry.metrics.items() if bench.registry.metric_backends[n] is backend]  # type: ignore[misc]
     others += list(bench.registry.commands.get(backend.name, {}).values())  # type: ignore[arg-type]
     for spec in others:
         for path in dotted_paths(spec):
             resolve(path, backend)
+    for name, owner in bench.registry.metric_backends.items():
+        if owner is backend:
+            bench.registry.metric(name)
+    for name, owner in bench.registry.format_backends.items():
+        if owner is backend:
+            bench.registry.format(name)
 
 
 @check("registration-light", "backend")
@@ -116,6 +121,11 @@ def names(bench: Bench) -> None:
                 spec.replaced_by in bench.registry.models,
                 f"{model_id} is replaced by {spec.replaced_by!r}, which is not there",
             )
+    for name, form in bench.registry.formats.items():
+        if bench.registry.format_backends[name] is bench.backend:
+            require(bool(NAME.fullmatch(name)), f"format {name!r} is no plain name; use a-z, 0-9, . _ -")
+            strange = [model_id for model_id in form.models if model_id not in bench.registry.models]
+            require(not strange, f"format {name!r} is of model {', '.join(strange)}, which is not there")
 
 
 @check("own-check", "backend")

@@ -183,7 +183,8 @@ def _of_a_library(thread: threading.Thread) -> bool:
 def _listening(bench: Bench, listener: Callable[[Event], None]) -> Registry:
     """The bench's registry with one more listener."""
     registry = Registry()
-    for name in ("backends", "models", "datasets", "dataset_backends", "metrics", "metric_backends"):
+    tables = ("backends", "models", "datasets", "metrics", "formats")
+    for name in (*tables, "dataset_backends", "metric_backends", "format_backends"):
         getattr(registry, name).update(getattr(bench.registry, name))
     listening = Backend("check-listener", "aigc-core", "", "", 1, hooks={"aigc_on_event": listener})
     registry.backends[listening.name] = listening

@@ -57,4 +57,35 @@ class LanguageTraining(TrainingOptions):
     """What training a language model can be told."""
 
     batch_size: int = Field(16, ge=1, le=65536, description="windows a step, over all processes")
-    lr: float = Field(1e-3, gt=0, le=10, description="learning rate")
+    lr: float = Field(1e-3, gt=0, le=10, description="peak learning rate")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "muon", description="muon: Muon for the matrices within blocks, AdamW for the rest"
+    )
+    beta1: float = Field(0.9, ge=0, lt=1, description="memory of AdamW's mean of gradients")
+    beta2: float = Field(0.99, ge=0, lt=1, description="memory of AdamW's mean of their squares")
+    weight_decay: float = Field(
+        0.1, ge=0, le=10, description="of matrices and embeddings; nothing else decays"
+    )
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine"
+    )
+    final_lr: float = Field(0.1, ge=0, le=1, description="share of the learning rate that is left at the end")
+    clip: float = Field(1.0, ge=0, description="longest gradient; 0: any")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of values dropped, of embeddings and of what blocks add"
+    )
+    ema_half_life: float = Field(
+        0.0,
+        ge=0,
+        description="windows after which the moving average that is kept has half forgotten; 0: none",
+    )
+    lora: int = Field(
+        0, ge=0, le=65536, description="rank of adapters that are trained instead (text/gpt); 0: none"
+    )
+    lora_alpha: float = Field(
+        16.0, gt=0, description="what the adapters add is scaled by this over their rank"
+    )
+
+
+class LSTMTraining(LanguageTraining):
+    batch_size: int = Field(50, ge=1, le=65536, description="windows a step, over all processes")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aigc_core.errors import DataError
 from aigc_core.specs import DataInfo
 from aigc_text.config import GPTConfig
 from aigc_text.language import Drop, LanguageModel, TokenEmbedding, keep, linear
@@ -88,7 +89,11 @@ class GPT(LanguageModel):
 
     def __init__(self, config: GPTConfig, data: DataInfo) -> None:
         super().__init__(config, data)
-        rows = max(config.rows or 0, self.tokenizer.size)
+        rows = config.rows or self.tokenizer.size
+        if rows < self.tokenizer.size:
+            raise DataError(
+                f"rows={rows} are fewer than the {self.tokenizer.size} tokens of the tokenizer; leave rows out"
+            )
         self.wte = TokenEmbedding(rows, config.width)
         self.wpe = nn.Embedding(config.context, config.width)
         self.blocks = nn.ModuleList(Block(config, number) for number in range(config.layers))
@@ -126,6 +131,13 @@ class GPT(LanguageModel):
         for block in self.blocks:
             x = block(x, drop)
         return self.logits(x)
+
+    def stacks(self) -> Mapping[str, int]:
+        return {
+            name: 3 if name.endswith("qkv.weight") else 1
+            for name, parameter in self.named_parameters()
+            if name.startswith("blocks.") and parameter.ndim == 2
+        }
 
     def memory(self, rows: int, room: int) -> Any:
         from aigc_text import cache

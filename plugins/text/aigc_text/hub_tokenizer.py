@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from aigc_core.errors import DamagedFileError, DataError
 from aigc_text.bytepairs import BytePairs, pairs
+from aigc_text.hub_files import LARGE, read_json
 
 END: Final = "<|endoftext|>"
 """GPT-2's own end, where the files name none."""
@@ -153,15 +153,7 @@ def _vocabulary(content: Any, file: Path) -> dict[str, int]:
 
 def _json(file: Path) -> dict[str, Any]:
     """The object in a file; an empty one where there is no file."""
-    if not file.is_file():
-        return {}
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{file}: cannot be read as JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise DamagedFileError(f"{file}: holds no JSON object")
-    return found
+    return read_json(file, LARGE)
 
 
 def _type(part: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -53,6 +53,10 @@ class LanguageModel(Generator[Any]):
     @abstractmethod
     def forward(self, tokens: Tensor, drop: Drop | None = None) -> Tensor:
         """Tokens [N, T] int64 to logits [N, T, V] of the token after each; V is `tokenizer.size`."""
+
+    @abstractmethod
+    def stacks(self) -> Mapping[str, int]:
+        """The matrices within its layers, by parameter: how many are stacked in each, one below the other."""
 
     @abstractmethod
     def memory(self, rows: int, room: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,16 @@ class State:
     """[layers, rows, width]"""
     cell: Tensor
     """[layers, rows, width]"""
+
+    def copy(self, source: Sequence[int], target: Sequence[int]) -> None:
+        """What the texts `source` have read is what the texts `target` have read, from now on."""
+        for state in (self.hidden, self.cell):
+            state[:, list(target)] = state[:, list(source)]
+
+    def clear(self, rows: Sequence[int]) -> None:
+        """These texts have read nothing, from now on."""
+        for state in (self.hidden, self.cell):
+            state[:, list(rows)] = 0
 
 
 class LSTM(LanguageModel):
@@ -52,6 +63,11 @@ class LSTM(LanguageModel):
         head = self.embedding if self.head is None else self.head
         logits: Tensor = head(x) + self.bias
         return logits
+
+    def stacks(self) -> Mapping[str, int]:
+        """Each layer's matrices hold those of its four gates."""
+        named = self.layers.named_parameters(prefix="layers")
+        return {name: 4 for name, parameter in named if parameter.ndim == 2}
 
     def memory(self, rows: int, room: int) -> State:
         shape = (self.config.layers, rows, self.config.width)

@@ -1,0 +1,80 @@
+"""The data that weights are judged by, as their model takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aigc_core.data.sources import open_data
+from aigc_core.errors import AigcError, DataError
+
+if TYPE_CHECKING:
+    from aigc_core.data.dataset import Dataset
+    from aigc_core.data.folder import Track
+    from aigc_core.registry import Registry
+    from aigc_core.weights.file import Weights
+
+HELD_OUT: Final = ("validation", "test")
+"""The splits to judge by, the first that there is."""
+
+
+def open_held_out(
+    weights: Weights,
+    data: str | Path,
+    split: str | None,
+    reading: Mapping[str, Any],
+    registry: Registry,
+    track: Track | None,
+) -> Dataset:
+    """The items of a split, in the form that the model of some weights takes: for a model of tokens, those of the
+    weights' own tokenizer. `split` is by default the first of HELD_OUT that the data have.
+
+    Raises what `open_data` does, and DataError where there is no such split, or the items are not of the model's kind.
+    """
+    found = (
+        _open(data, split, reading, registry, track) if split else _default(data, reading, registry, track)
+    )
+    model, info = weights.model, weights.generator.data
+    if found.info.modality != info.modality:
+        raise DataError(f"{found.name!r} is {found.info.modality}, {model.spec.id} makes {info.modality}")
+    if model.tokenizer is not None:
+        from aigc_core.data.tokens import for_model
+
+        return for_model(found, model.tokenizer, weights.generator.config, info.assets, track)
+    if found.info.shape != info.shape:
+        there, asked = ("x".join(map(str, shape)) for shape in (found.info.shape, info.shape))
+        raise DataError(
+            f"{found.name!r} has items of {there}, these weights are of {asked}; give data of that size"
+        )
+    return found
+
+
+def _default(
+    data: str | Path, reading: Mapping[str, Any], registry: Registry, track: Track | None
+) -> Dataset:
+    if spec := registry.datasets.get(str(data)):
+        for split in HELD_OUT:
+            if split in spec.splits:
+                return _open(data, split, reading, registry, track)
+        raise _no_split(data, ", ".join(spec.splits))
+    for split in HELD_OUT:
+        try:
+            return _open(data, split, reading, registry, track)
+        except DataError:  # no such split, or nothing that can be read at all
+            continue
+    _open(data, "train", reading, registry, track)  # if that fails, it says better what is wrong
+    raise _no_split(data, "train")
+
+
+def _open(
+    data: str | Path, split: str, reading: Mapping[str, Any], registry: Registry, track: Track | None
+) -> Dataset:
+    return open_data(data, registry, split=split, reading=reading, track=track)
+
+
+def _no_split(data: str | Path, there: str) -> AigcError:
+    return DataError(
+        f"{data}: has no split to judge by ({' or '.join(HELD_OUT)}), only: {there}; name one by --split, but what the "
+        "weights were fitted on flatters them"
+    )
