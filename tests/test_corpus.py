@@ -278,6 +278,12 @@ def test_a_file_that_changes_meanwhile_is_not_half_read(tmp_path: Path) -> None:
         list(found.pieces("train"))
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path, registry: Registry) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(DataError, match=r"a\.txt: is no regular file"):
+        open_data(tmp_path / "a.txt", registry)
+
+
 def test_options_of_reading_are_for_texts(tmp_path: Path, registry: Registry) -> None:
     np.savez(tmp_path / "x.npz", images=np.zeros((3, 8, 8), np.uint8))
     for data in ("digits", tmp_path / "x.npz", tmp_path):
