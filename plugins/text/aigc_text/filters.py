@@ -21,10 +21,10 @@ def repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
 def forbid(logits: Tensor, tokens: Sequence[Sequence[int]]) -> Tensor:
     """Takes out tokens of each row."""
+    rows = [row for row, those in enumerate(tokens) for _ in those]
+    columns = [token for those in tokens for token in those]
     logits = logits.clone()
-    for row, those in enumerate(tokens):
-        if len(those):
-            logits[row, torch.as_tensor(those, device=logits.device)] = -torch.inf
+    logits[torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)] = -torch.inf
     return logits
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from aigc_core.errors import DataError
 from aigc_core.specs import DataInfo
 from aigc_text.config import GPTConfig
-from aigc_text.language import Drop, LanguageModel, TokenEmbedding, keep, linear
+from aigc_text.language import Drop, LanguageModel, embedding, keep, linear
 
 ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
@@ -94,7 +94,7 @@ class GPT(LanguageModel):
             raise DataError(
                 f"rows={rows} are fewer than the {self.tokenizer.size} tokens of the tokenizer; leave rows out"
             )
-        self.wte = TokenEmbedding(rows, config.width)
+        self.wte = embedding(config, rows, config.width)
         self.wpe = nn.Embedding(config.context, config.width)
         self.blocks = nn.ModuleList(Block(config, number) for number in range(config.layers))
         self.ln_f = nn.LayerNorm(config.width, config.epsilon, bias=config.bias)

@@ -13,6 +13,7 @@ from aigc_core.errors import UsageError
 from aigc_core.interfaces import Generator
 from aigc_core.specs import DataInfo, Output
 from aigc_text.config import LanguageConfig
+from aigc_text.int8 import Int8Embedding, Int8Linear
 from aigc_text.vocabulary import TextTokenizer
 
 Drop = Callable[[Tensor], Tensor]
@@ -78,4 +79,13 @@ class LanguageModel(Generator[Any]):
 
 def linear(config: LanguageConfig, ins: int, outs: int, bias: bool = True) -> nn.Module:
     """A matrix [outs, ins] of a model, in the form that its config asks for."""
-    return nn.Linear(ins, outs, bias)
+    return Int8Linear(ins, outs, bias) if is_int8(config) else nn.Linear(ins, outs, bias)
+
+
+def embedding(config: LanguageConfig, rows: int, width: int) -> nn.Module:
+    """The vectors [rows, width] of a model's tokens, in the form that its config asks for."""
+    return Int8Embedding(rows, width) if is_int8(config) else TokenEmbedding(rows, width)
+
+
+def is_int8(config: LanguageConfig) -> bool:
+    return getattr(config, "weights", "float32") == "int8"

@@ -124,6 +124,9 @@ class TextTokenizer(Tokenizer):
     def encode(self, text: str) -> npt.NDArray[np.int64]:
         return self.coder.encode(text)
 
+    def encode_all(self, pieces: Sequence[tuple[str, bool]]) -> npt.NDArray[np.int64]:
+        return self.coder.encode_all(pieces)
+
     def decode(self, tokens: Sequence[int] | npt.NDArray[np.integer[Any]]) -> bytes:
         """The bytes of any sequence of tokens, be they whole characters or not; the end has none.
 
