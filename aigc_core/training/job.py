@@ -177,7 +177,7 @@ def _train(
             }  # fmt: skip
             content, record = encode(
                 generator, plan_.model, plan_.data_record(), training, session.adapters(),
-                plan_.base.tensors_digest if plan_.base else None,
+                plan_.base.tensors_digest if plan_.base else None, plan_.license,
             )  # fmt: skip
             weights = None
             if first:

@@ -263,7 +263,9 @@ class Session(Hooks):
         if good:
             self._return_to(good)
             training = {**self.plan.training_record(), "steps": good, "stopped": reason}
-            content, _ = encode(self.result(), self.plan.model, self.plan.data_record(), training)
+            content, _ = encode(
+                self.result(), self.plan.model, self.plan.data_record(), training, license=self.plan.license
+            )
             path = self.run.folder / "last-good.safetensors"
             if self._first:
                 path.unlink(missing_ok=True)
