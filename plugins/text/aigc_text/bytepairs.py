@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aigc_text.coders import Tokens
 
-SAMPLE: Final = 32 << 20
+SAMPLE: Final = 16 << 20
 """Characters that merges are learned from, at most: what is frequent shows in a part, and counting every word of a
 large text takes memory that grows with it."""
 

@@ -35,7 +35,7 @@ class TextTokenizer(Tokenizer):
 
     @classmethod
     def fit(cls, config: Options, pieces: Callable[[], Iterable[str]], kept: Mapping[str, bytes]) -> Self:
-        """See `Tokenizer.fit`. Merges are learned from at most 32 million characters, spread over the text."""
+        """See `Tokenizer.fit`. Merges are learned from at most 16 million characters, spread over the text."""
         assert isinstance(config, LanguageConfig)
         window = config.context + 1
         if kept:
