@@ -409,6 +409,17 @@ SPOILT: dict[str, tuple[Callable[[Path], None], type[AigcError], str]] = {
     "no index": (index([]), DamagedFileError, "holds no JSON object"),
     "no tokenizer": (bare, DataError, "holds no tokenizer (tokenizer.json, or vocab.json with merges.txt)"),
     "tokenizer": (content("tokenizer.json", b"[]"), DamagedFileError, "tokenizer.json: holds no JSON object"),
+    "added tokens": (
+        content("tokenizer_config.json", b'{"added_tokens_decoder": [3]}'), DamagedFileError, "added_tokens_decoder is",
+    ),
+    "an added text": (
+        content("tokenizer_config.json", b'{"added_tokens_decoder": {"3": "x"}}'), DamagedFileError, "is malformed",
+    ),
+    "special tokens": (
+        content("tokenizer_config.json", b'{"additional_special_tokens": 3, "add_bos_token": 1}'), DataError,
+        "add_bos_token = true",
+    ),
+    "half a pair": (setting("activation_function", "\ud800"), DamagedFileError, "holds half of a surrogate pair"),
     "another tokenizer": (
         content("tokenizer.json", b'{"model": {"type": "Unigram"}}'), DataError, "a model of type 'Unigram'",
     ),
