@@ -285,9 +285,9 @@ def test_backends_can_be_turned_off_and_chosen(
         assert listed.err == ""
         return {row["id"].partition("/")[0] for row in json.loads(listed.out)}
 
-    assert families() == {"gan", "vae", "good"}
+    assert families() == {"gan", "text", "vae", "good"}
     monkeypatch.setenv("AIGC_DISABLE_PLUGINS", "gan, aigc-good")
-    assert families() == {"vae"}
+    assert families() == {"text", "vae"}
     wanted = aigc("models", "show", "gan/dcgan")
     assert wanted.code == 4
     assert "AIGC_DISABLE_PLUGINS turns it off" in wanted.error
