@@ -285,14 +285,14 @@ def test_backends_can_be_turned_off_and_chosen(
         assert listed.err == ""
         return {row["id"].partition("/")[0] for row in json.loads(listed.out)}
 
-    assert families() == {"gan", "vae", "good"}
+    assert families() == {"gan", "text", "vae", "good"}
     monkeypatch.setenv("AIGC_DISABLE_PLUGINS", "gan, aigc-good")
-    assert families() == {"vae"}
+    assert families() == {"text", "vae"}
     wanted = aigc("models", "show", "gan/dcgan")
     assert wanted.code == 4
     assert "AIGC_DISABLE_PLUGINS turns it off" in wanted.error
     states = {row["name"]: row["state"] for row in json.loads(aigc("plugins", "--json").out)}
-    assert states == {"gan": "disabled", "good": "disabled", "vae": "ok"}
+    assert states == {"gan": "disabled", "good": "disabled", "text": "ok", "vae": "ok"}
     monkeypatch.setenv("AIGC_DISABLE_PLUGINS", "")
     monkeypatch.setenv("AIGC_PLUGINS", "good,vae")
     assert families() == {"vae", "good"}

@@ -80,7 +80,7 @@ class HuggingFace(Format):
                 f"format 'huggingface' holds float32 alone, these weights are {config.weights}; export those that they "
                 "were made of"
             )
-        rows = generator.wte.weight.shape[0]
+        rows = generator.state_dict()["wte.weight"].shape[0]
         write_json(folder / CONFIG, write_config(config, rows, tokenizer.end))
         ends = {"bos_token_id": tokenizer.end, "eos_token_id": tokenizer.end}
         write_json(folder / "generation_config.json", ends)
@@ -180,7 +180,7 @@ def _foreign(generator: GPT, rows: int) -> dict[str, Tensor]:
     found = {}
     for ours, theirs, turned in _table(config.model_dump()):
         name = theirs if theirs == HEAD else f"{PREFIX}{theirs}"
-        tensor = state[ours] if ours in state else generator.wte.weight.new_zeros(shapes[theirs])
+        tensor = state[ours] if ours in state else state["wte.weight"].new_zeros(shapes[theirs])
         found[name] = (tensor.t() if turned else tensor).detach().cpu().contiguous()
     return found
 

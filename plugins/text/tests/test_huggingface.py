@@ -299,8 +299,8 @@ def test_the_licence_is_taken_from_the_model_card(tmp_path: Path, registry: Regi
 
 def test_weights_of_8_bits_are_refused(tmp_path: Path) -> None:
     tokens = tokenizer("bytes")
-    ours = GPT(GPTConfig(layers=1, heads=1, width=4, context=8, tokenizer="bytes"), info(tokens, 9))
-    ours.config = ours.config.model_copy(update={"weights": "int8"})
+    config = GPTConfig(layers=1, heads=1, width=4, context=8, tokenizer="bytes", weights="int8")
+    ours = GPT(config, info(tokens, 9))
     with pytest.raises(UsageError, match="holds float32 alone, these weights are int8"):
         written(ours, tmp_path / "a")
 
