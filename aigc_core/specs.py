@@ -136,6 +136,8 @@ class MetricSpec:
     metric: str
     """`package.module:Class`"""
     lower_is_better: bool = True
+    default: bool = True
+    """Whether it is measured where none is named; False for one that says little more than another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,10 @@ def bandwidth(size: int = 1 << 26) -> float:
 def races(arguments: argparse.Namespace, folder: Path) -> bool:
     reads = bandwidth()
     print(f"Measured: {reads / 1e9:.0f} GB/s are read, with {THREADS} threads.\n")
-    print("| model | batch | weights | ours, tokens/s | peer, tokens/s | ratio | at least | first token, ms | ", end="")
+    print(
+        "| model | batch | weights | ours, tokens/s | peer, tokens/s | ratio | at least | first token, ms | ",
+        end="",
+    )
     print("of the bandwidth | memory, ours / peer, MB |\n" + "| --- " * 10 + "|")
     missed = False
     script = str(arguments.peers / "transformers_gpt.py")
@@ -151,9 +154,15 @@ def races(arguments: argparse.Namespace, folder: Path) -> bool:
         missed |= ratio < race.at_least
         weights = race.weights if race.precision == "float32" else race.precision
         print(f"| {race.name} | {race.batch} | {weights} | {rate:,.0f} ", end="")
-        print(f"| {statistics.median(p for _, _, p, _ in pairs):,.0f} | {ratio:.2f} | {race.at_least:g} ", end="")
+        print(
+            f"| {statistics.median(p for _, _, p, _ in pairs):,.0f} | {ratio:.2f} | {race.at_least:g} ",
+            end="",
+        )
         print(f"| {1e3 * statistics.median(o['first'] for o, *_ in pairs):.1f} | {share:.0%} ", end="")
-        print(f"| {max(m for _, m, _, _ in pairs) / 1e6:.0f} / {max(m for *_, m in pairs) / 1e6:.0f} |", flush=True)
+        print(
+            f"| {max(m for _, m, _, _ in pairs) / 1e6:.0f} / {max(m for *_, m in pairs) / 1e6:.0f} |",
+            flush=True,
+        )
     return missed
 
 
@@ -178,7 +187,9 @@ def cost(arguments: argparse.Namespace) -> bool:
     model: Any = load(arguments.int8).generator
     text = arguments.text.read_text(encoding="utf-8")
     before, after = perplexity(model, text), perplexity(convert(model), text)
-    print(f"Perplexity a token: {before:.4f} in float32, {after:.4f} in int8: {after / before - 1:+.3%}, at most 1%.")
+    print(
+        f"Perplexity a token: {before:.4f} in float32, {after:.4f} in int8: {after / before - 1:+.3%}, at most 1%."
+    )
     return after / before > 1.01
 
 

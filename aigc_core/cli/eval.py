@@ -23,7 +23,7 @@ from aigc_core.cli.common import (
 @click.option("--data", type=DataName(), required=True, help="A data set: a name (aigc data list) or a path.")
 @click.option("--split", help="Which part of the data; by default validation, or else test.")
 @reading_option
-@click.option("-m", "--metric", "metrics", multiple=True, help="Measure this one; by default all that fit.")
+@click.option("-m", "--metric", "metrics", multiple=True, help="Measure this one; by default those that fit.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides what a metric draws at random.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @json_option

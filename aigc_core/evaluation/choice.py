@@ -17,7 +17,9 @@ def choose(registry: Registry, modality: str, names: Sequence[str]) -> list[str]
         spec = known(registry.metrics, name, "metric")
         if spec.modality != modality:
             raise UsageError(f"metric {name!r} judges {spec.modality}, these weights make {modality}")
-    found = list(dict.fromkeys(names)) or [n for n, s in registry.metrics.items() if s.modality == modality]
+    found = list(dict.fromkeys(names)) or [
+        n for n, s in registry.metrics.items() if s.modality == modality and s.default
+    ]
     if not found:
         raise NotFoundError(
             f"no backend that is installed has a metric for {modality}; see: aigc plugins search"

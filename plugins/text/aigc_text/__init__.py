@@ -90,6 +90,7 @@ def aigc_register_metrics(registry: Registrar) -> None:
             summary="nats a token over windows drawn at random, as nanoGPT reports them",
             modality="text",
             metric="aigc_text.metrics:WindowLoss",
+            default=False,
         )
     )
 

@@ -145,7 +145,9 @@ class Sample(Greedy[SampleOptions]):
 class Choice:
     """The next tokens of rows: what may be chosen, what is, and what can be said about it."""
 
-    def __init__(self, model: LanguageModel, options: GreedyOptions, block: Block, texts: Mapping[int, Text]) -> None:
+    def __init__(
+        self, model: LanguageModel, options: GreedyOptions, block: Block, texts: Mapping[int, Text]
+    ) -> None:
         self.model, self.options, self.texts = model, options, texts
         self.seen: Tensor | None = None
         if options.repetition_penalty != 1:
@@ -184,9 +186,14 @@ class Choice:
         if options.no_repeat_ngram:
             banned = [filters.repeating(text.tokens, options.no_repeat_ngram) for text in texts]
             logits = left["no_repeat_ngram"] = filters.forbid(logits, banned)
-        early = [t.generated < options.min_tokens or (plan is not None and plan.missing(r)) for r, t in zip(rows, texts)]
+        early = [
+            t.generated < options.min_tokens or (plan is not None and plan.missing(r))
+            for r, t in zip(rows, texts)
+        ]
         if any(early):
-            logits = left["min_tokens"] = filters.forbid(logits, [self._ends(t) if e else [] for t, e in zip(texts, early)])
+            logits = left["min_tokens"] = filters.forbid(
+                logits, [self._ends(t) if e else [] for t, e in zip(texts, early)]
+            )
         return logits
 
     def _ends(self, text: Text) -> list[int]:
