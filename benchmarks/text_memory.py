@@ -3,7 +3,7 @@
 Makes a text of real lines, repeated, each tenth with a number of its own, in a temporary folder. For each tokenizer it
 trains a tiny model on it by the command line, in a home of its own, so that reading, making tokens and training are
 all in it; and the same on a text of a megabyte. Prints the peak memory (resident set) of both processes, and exits with
-1 if the large text took a gigabyte in all, or 512 MB more than the small one. `--speed FILE` measures the passes alone.
+1 if the large text took 128 MB more than the small one. `--speed FILE` measures the passes alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 REAL = Path(__file__).resolve().parents[1] / "aigc_core" / "testing" / "data" / "shakespeare.txt"
 KINDS = ("characters", "bytes", "bpe")
 TINY = ("width=16", "layers=1", "heads=2", "context=128", "batch_size=32")
-LIMIT, MORE = 1000, 512
-"""Megabytes."""
+MORE = 128
+"""Megabytes that the large text may take beyond what libraries and model take with the small one."""
 
 
 def write_text(path: Path, size: int) -> None:
@@ -97,7 +97,7 @@ def main() -> None:
         print(f"{'tokenizer':10} {'1 MB':>16} {f'{given.gigabytes:g} GB':>20}", flush=True)
         for kind in given.kinds:
             (a, before), (b, after) = (train(text, kind, folder, given.steps) for text in (small, large))
-            failed |= after > LIMIT or after - before > MORE
+            failed |= after - before > MORE
             print(f"{kind:10} {before:7.0f} MB {a:4.0f} s {after:11.0f} MB {b:4.0f} s", flush=True)
     sys.exit(failed)
 

@@ -77,7 +77,7 @@ class Characters(Coder):
         self.table = [*(character.encode() for character in characters), b""]
         self.end = len(characters)
         codes = code_points(characters)
-        self._tokens = np.full(int(codes.max(initial=0)) + 2, -1, np.int64)
+        self._tokens = np.full(max(256, int(codes.max(initial=0)) + 1) + 1, -1, np.int64)
         self._tokens[codes] = np.arange(len(codes))
 
     @classmethod
@@ -97,8 +97,9 @@ class Characters(Coder):
         return cls(characters)
 
     def encode(self, text: str) -> Tokens:
+        codes = code_points(text)
         # What lies beyond the table is looked up at its last place, which no character has.
-        tokens = self._tokens[np.minimum(code_points(text), len(self._tokens) - 1)]
+        tokens = self._tokens[codes if codes.dtype == np.uint8 else np.minimum(codes, len(self._tokens) - 1)]
         if len(tokens) and tokens.min() < 0:
             character = text[int(np.argmin(tokens))]
             raise DataError(
@@ -122,8 +123,10 @@ def _with_ends(tokens: Tokens, lengths: list[int], pieces: Sequence[tuple[str, b
     return np.insert(tokens, stops, end)
 
 
-def code_points(text: str) -> npt.NDArray[np.uint32]:
+def code_points(text: str) -> npt.NDArray[np.uint8 | np.uint32]:
     """[n] the characters of a text as numbers."""
+    if text.isascii():
+        return np.frombuffer(text.encode(), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
