@@ -380,3 +380,17 @@ def test_a_text_carries_its_corpus(registry: Registry) -> None:
     )
     assert (data.name, data.split) == ("x", "train")
     assert data.corpus is opened.corpus
+
+
+def test_an_alphabet_is_that_of_the_whole_text(tmp_path: Path, registry: Registry) -> None:
+    """Else a text whose rare letters are held out could not be judged by."""
+    (tmp_path / "t.txt").write_text("abc " * 1000 + "夏天海边" * 100, encoding="utf-8")
+    model = registry.load("text/gpt")
+    assert model.tokenizer is not None
+    config = model.config.model_validate({"context": 16})
+    train, held_out = (
+        for_model(open_data(tmp_path / "t.txt", registry, split=split), model.tokenizer, config, {}, None)
+        for split in ("train", "validation")
+    )
+    assert train.info.assets == held_out.info.assets
+    assert train.info.details["tokens"] == len("abc 夏天海边") + 1

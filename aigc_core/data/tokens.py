@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 HEADER: Final = 4096
 """Bytes before the tokens: a line of JSON, blanks, and the sha256 of both in hexadecimal digits."""
+
+HELD_OUT: Final = "validation"
+"""The part of a text that is not trained on."""
 
 TOGETHER: Final = 1 << 22
 """Characters that are given to a tokenizer at once, about."""
@@ -80,9 +84,11 @@ def for_model(
     if dataset.sized:
         raise UsageError("--size does not apply: how many tokens an item has is the model's -o context=N")
     corpus, source = dataset.corpus, dataset.source
-    learned_from = dataset.part if kept else "train"
+    parts = [dataset.part if kept else "train"]
     try:
-        tokenizer = tokenizer_class.fit(config, lambda: corpus.texts(learned_from), kept)
+        if not kept and tokenizer_class.sees_all(config) and corpus.share:
+            parts.append(HELD_OUT)
+        tokenizer = tokenizer_class.fit(config, lambda: chain.from_iterable(map(corpus.texts, parts)), kept)
         return tokenised(
             corpus, tokenizer, dataset.part, name=dataset.name, split=dataset.split, track=track
         )  # fmt: skip

@@ -26,6 +26,11 @@ class Tokenizer(ABC):
         Raises UsageError or DataError where the text or the config does not fit.
         """
 
+    @classmethod
+    def sees_all(cls, config: Options) -> bool:
+        """Whether `fit` goes through what is held out of the text too: to know its letters, not to learn from it."""
+        return False
+
     @property
     @abstractmethod
     def assets(self) -> Mapping[str, bytes]:

@@ -58,6 +58,12 @@ class TextTokenizer(Tokenizer):
             raise DataError("the training text is empty; give some text to learn from")
         return cls(coder, window)
 
+    @classmethod
+    def sees_all(cls, config: Options) -> bool:
+        """An alphabet is that of the whole text: else a rare letter that is held out could not be judged by."""
+        assert isinstance(config, LanguageConfig)
+        return config.tokenizer == Characters.kind
+
     def _check(self, pieces: Callable[[], Iterable[str]]) -> None:
         """That a tokenizer that was there before the text knows all of it. Raises UsageError."""
         if not isinstance(self.coder, Characters):
