@@ -90,3 +90,4 @@ class LSTMTraining(LanguageTraining):
     """Defaults of text/lstm, those of char-rnn where nothing better was found."""
 
     batch_size: int = Field(50, ge=1, le=65536, description="windows a step, over all processes")
+    lr: float = Field(6e-3, gt=0, le=10, description="peak learning rate; lower it for wide models")
