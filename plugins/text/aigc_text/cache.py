@@ -26,7 +26,9 @@ class Memory:
     """
 
     def __init__(self, model: GPT, rows: int, room: int) -> None:
-        self.kernels = kernels(model)
+        found = kernels(model)
+        self.products = found.layers if rows > 1 else found.layers_alone
+        self.head = found.head if rows > 1 else found.head_alone
         self.lengths = [0] * rows
         self.room = min(room, model.config.context)
         self.heads, self.width = model.config.heads, model.config.width // model.config.heads
@@ -93,7 +95,7 @@ def _read(model: GPT, tokens: Tensor, memory: Memory, slot: int) -> Tensor:
     if start and len(tokens) > 1:
         mask = torch.ones(len(tokens), length, dtype=torch.bool, device=tokens.device).tril(start)
     x = model.embed(tokens, torch.arange(start, length, device=tokens.device))
-    for layer, kept in zip(memory.kernels.layers, memory.layers, strict=True):
+    for layer, kept in zip(memory.products, memory.layers, strict=True):
         qkv = layer.qkv(normed(x, layer.ln_1)).view(len(tokens), 3, memory.heads, memory.width)
         kept[slot, start:length] = qkv[:, 1:]
         keys, values = kept[slot : slot + 1, :length].transpose(1, 3).unbind(2)
@@ -106,22 +108,29 @@ def _read(model: GPT, tokens: Tensor, memory: Memory, slot: int) -> Tensor:
 
 
 def _step(model: GPT, tokens: Tensor, memory: Memory, slots: list[int], lengths: list[int]) -> Tensor:
-    """The next token of each text: [n] to logits [n, V]."""
-    groups = list(_groups(slots, lengths))
+    """The next token of each text: [n] to logits [n, V].
+
+    The kernel of attention gives other bits on another thread. It shares out what it does in the order of the first
+    two axes: with the heads first, a head is always on the same thread, however many texts there are, if the threads
+    divide the heads; if not, each text is attended to by itself.
+    """
+    together = memory.heads % torch.get_num_threads() == 0
+    groups = list(_groups(slots, lengths)) if together else [(i, 1, s, lengths[i]) for i, s in enumerate(slots)]
     x = model.embed(tokens, torch.tensor(lengths, device=tokens.device))
     mixed = x.new_empty(len(slots), memory.heads, memory.width)
-    for layer, kept in zip(memory.kernels.layers, memory.layers, strict=True):
+    for layer, kept in zip(memory.products, memory.layers, strict=True):
         qkv = layer.qkv(normed(x, layer.ln_1)).view(len(slots), 3, memory.heads, memory.width)
         for first, count, slot, length in groups:
             part = qkv if count == len(slots) else qkv[first : first + count]
             live = kept[slot : slot + count, : length + 1]
             live[:, length] = part[:, 1:]
-            keys, values = live.transpose(1, 3).unbind(2)
-            read = F.scaled_dot_product_attention(part[:, 0, :, None], keys, values, scale=layer.scale)
+            keys, values = live.permute(2, 3, 0, 1, 4).unbind(0)
+            queries = part[:, 0].transpose(0, 1)[:, :, None]
+            read = F.scaled_dot_product_attention(queries, keys, values, scale=layer.scale)[:, :, 0]
             if count == len(slots):
-                mixed = read
+                mixed = read.transpose(0, 1)
             else:
-                mixed[first : first + count] = read[:, :, 0]
+                mixed[first : first + count] = read.transpose(0, 1)
         x = _rest(layer, x, mixed.reshape(len(slots), -1))
     for slot, length in zip(slots, lengths, strict=True):
         memory.lengths[slot] = length + 1
@@ -135,7 +144,7 @@ def _rest(layer: Layer, x: Tensor, mixed: Tensor) -> Tensor:
 
 
 def _logits(model: GPT, x: Tensor, memory: Memory) -> Tensor:
-    return memory.kernels.head(normed(x, model.ln_f))[:, : model.tokenizer.size]
+    return memory.head(normed(x, model.ln_f))[:, : model.tokenizer.size]
 
 
 def _groups(slots: list[int], lengths: list[int]) -> Iterator[tuple[int, int, int, int]]:

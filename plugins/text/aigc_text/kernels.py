@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,20 +40,28 @@ class Matrix:
         self.weight = weight if isinstance(weight, Tensor) else None
         bias = getattr(module, "bias", None)
         self.bias = bias if isinstance(bias, Tensor) else None
-        self.small = self.weight is not None and self.weight.numel() < SMALL
+        self.lone = False
+        """Whether one row is multiplied by the matrix as it is."""
         self.plain = isinstance(module, nn.Linear | nn.Embedding)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.packed is not None and not (self.small and len(x) == 1):
+        if self.packed is not None and not (self.lone and len(x) == 1):
             name, how = self.after
             out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, name, [], how)
             return out
         out = F.linear(x, self.weight, self.bias) if self.plain and self.weight is not None else self.module(x)
         return out if self.activation is None else self.activation(out)
 
+    def alone(self) -> Matrix:
+        """The same for texts that are always read one at a time. For all others the kernel must not depend on the
+        number of rows, since no two of them give the same bits."""
+        made = copy(self)
+        made.lone = self.weight is not None and self.weight.numel() < SMALL
+        return made
+
     def onto(self, x: Tensor, residual: Tensor) -> Tensor:
         """residual [n, outs] + (x W^T + b)"""
-        if self.packed is not None and not (self.small and len(x) == 1):
+        if self.packed is not None and not (self.lone and len(x) == 1):
             out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.packed, self.bias, "add")
             return out
         return residual + self(x)
@@ -75,6 +84,12 @@ class Layer:
         self.up, self.down = Matrix(block.mlp.up, activation), Matrix(block.mlp.down)
         self.scale = block.attn.scale
 
+    def alone(self) -> Layer:
+        """See `Matrix.alone`."""
+        made = copy(self)
+        made.qkv, made.proj, made.up, made.down = (m.alone() for m in (self.qkv, self.proj, self.up, self.down))
+        return made
+
 
 class Kernels:
     """All of a GPT's products. Kept with the network, and made again where its weights have changed."""
@@ -83,6 +98,7 @@ class Kernels:
         self.state = state
         self.layers = [Layer(block, model.config.activation) for block in model.blocks]
         self.head = Matrix(model.wte if model.config.tied else model.head)
+        self.layers_alone, self.head_alone = [layer.alone() for layer in self.layers], self.head.alone()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """None: a copy of the network has weights of its own."""
