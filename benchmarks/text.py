@@ -53,12 +53,13 @@ RACES = [
 
 def build(shape: Mapping[str, Any], weights: str, precision: str) -> Any:
     """A network of fresh weights, with a tokenizer of as many tokens."""
-    from aigc_core.specs import DataInfo
     from aigc_text.coders import Characters
     from aigc_text.config import GPTConfig
     from aigc_text.gpt import GPT
     from aigc_text.int8 import convert
     from aigc_text.vocabulary import TextTokenizer
+
+    from aigc_core.specs import DataInfo
 
     shape = dict(shape)
     first = 0x4E00 if shape["vocabulary"] > 1000 else 33
@@ -72,9 +73,10 @@ def build(shape: Mapping[str, Any], weights: str, precision: str) -> Any:
 
 def child(shape: Mapping[str, Any], batch: int, weights: str, precision: str) -> dict[str, float]:
     """One generation of ours: seconds to the first token, and to the last."""
-    from aigc_core.interfaces import Block
     from aigc_text.options import GreedyOptions
     from aigc_text.samplers import Greedy
+
+    from aigc_core.interfaces import Block
 
     torch.set_num_threads(THREADS)
     model = build(shape, weights, precision)
@@ -126,7 +128,10 @@ def bandwidth(size: int = 1 << 26) -> float:
 def races(arguments: argparse.Namespace, folder: Path) -> bool:
     reads = bandwidth()
     print(f"Measured: {reads / 1e9:.0f} GB/s are read, with {THREADS} threads.\n")
-    print("| model | batch | weights | ours, tokens/s | peer, tokens/s | ratio | at least | first token, ms | ", end="")
+    print(
+        "| model | batch | weights | ours, tokens/s | peer, tokens/s | ratio | at least | first token, ms | ",
+        end="",
+    )
     print("of the bandwidth | memory, ours / peer, MB |\n" + "| --- " * 10 + "|")
     missed = False
     script = str(arguments.peers / "transformers_gpt.py")
@@ -151,9 +156,15 @@ def races(arguments: argparse.Namespace, folder: Path) -> bool:
         missed |= ratio < race.at_least
         weights = race.weights if race.precision == "float32" else race.precision
         print(f"| {race.name} | {race.batch} | {weights} | {rate:,.0f} ", end="")
-        print(f"| {statistics.median(p for _, _, p, _ in pairs):,.0f} | {ratio:.2f} | {race.at_least:g} ", end="")
+        print(
+            f"| {statistics.median(p for _, _, p, _ in pairs):,.0f} | {ratio:.2f} | {race.at_least:g} ",
+            end="",
+        )
         print(f"| {1e3 * statistics.median(o['first'] for o, *_ in pairs):.1f} | {share:.0%} ", end="")
-        print(f"| {max(m for _, m, _, _ in pairs) / 1e6:.0f} / {max(m for *_, m in pairs) / 1e6:.0f} |", flush=True)
+        print(
+            f"| {max(m for _, m, _, _ in pairs) / 1e6:.0f} / {max(m for *_, m in pairs) / 1e6:.0f} |",
+            flush=True,
+        )
     return missed
 
 
@@ -172,13 +183,16 @@ def perplexity(model: Any, text: str, texts: int = 32) -> float:
 
 
 def cost(arguments: argparse.Namespace) -> bool:
-    from aigc_core.weights.file import load
     from aigc_text.int8 import convert
+
+    from aigc_core.weights.file import load
 
     model: Any = load(arguments.int8).generator
     text = arguments.text.read_text(encoding="utf-8")
     before, after = perplexity(model, text), perplexity(convert(model), text)
-    print(f"Perplexity a token: {before:.4f} in float32, {after:.4f} in int8: {after / before - 1:+.3%}, at most 1%.")
+    print(
+        f"Perplexity a token: {before:.4f} in float32, {after:.4f} in int8: {after / before - 1:+.3%}, at most 1%."
+    )
     return after / before > 1.01
 
 

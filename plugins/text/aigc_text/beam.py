@@ -73,12 +73,17 @@ class Beam(Sampler[LanguageModel, BeamOptions]):
             ended = torch.tensor([bool(one.ending) for one in grown], device=best.device)
             going = (best + ended * NEVER).topk(beams)
             # Only the best as many as there are beams may end; the others are there to go on with.
-            final = best / length**self.options.length_penalty + (~ended | (torch.arange(2 * beams) >= beams)) * NEVER
+            final = (
+                best / length**self.options.length_penalty
+                + (~ended | (torch.arange(2 * beams) >= beams)) * NEVER
+            )
             kept, chosen = torch.cat([kept, final]).topk(beams)
             pool = finished + grown
             finished = [pool[i] for i in chosen.tolist()]
             running, scores = [grown[i] for i in going.indices.tolist()], going.values
-            hopeless = bool(kept.min() > NEVER / 2) and float(scores[0] / length**self.options.length_penalty) <= float(kept.min())
+            hopeless = bool(kept.min() > NEVER / 2) and float(
+                scores[0] / length**self.options.length_penalty
+            ) <= float(kept.min())
             if bool(ended.all()) or hopeless:
                 break
             order = [sources[i] for i in going.indices.tolist()]
@@ -88,7 +93,9 @@ class Beam(Sampler[LanguageModel, BeamOptions]):
             logits = decoder.step({place: one.tokens[-1] for place, one in enumerate(running)})
         self._write(model, text, finished[0], float(kept[0]))
 
-    def _grown(self, model: LanguageModel, text: Text, one: Hypothesis, token: int, ending: str) -> Hypothesis:
+    def _grown(
+        self, model: LanguageModel, text: Text, one: Hypothesis, token: int, ending: str
+    ) -> Hypothesis:
         """A text and one token more."""
         tokens = (*one.tokens, token)
         if token == model.tokenizer.end:

@@ -115,7 +115,9 @@ def _step(model: GPT, tokens: Tensor, memory: Memory, slots: list[int], lengths:
     divide the heads; if not, each text is attended to by itself.
     """
     together = memory.heads % torch.get_num_threads() == 0
-    groups = list(_groups(slots, lengths)) if together else [(i, 1, s, lengths[i]) for i, s in enumerate(slots)]
+    groups = (
+        list(_groups(slots, lengths)) if together else [(i, 1, s, lengths[i]) for i, s in enumerate(slots)]
+    )
     x = model.embed(tokens, torch.tensor(lengths, device=tokens.device))
     mixed = x.new_empty(len(slots), memory.heads, memory.width)
     for layer, kept in zip(memory.products, memory.layers, strict=True):

@@ -93,7 +93,11 @@ class Decoder:
             places = list(self.row_at)
             hole = next(place for place in places if self.row_at[place] == row)
             last = hole
-            while self.few and last + 1 in self.row_at and self.length[self.row_at[last + 1]] == self.length[row]:
+            while (
+                self.few
+                and last + 1 in self.row_at
+                and self.length[self.row_at[last + 1]] == self.length[row]
+            ):
                 last += 1
             if last != hole:
                 self.memory.copy([last], [hole])
@@ -141,8 +145,12 @@ def agree(model: LanguageModel, size: int, rows: int) -> bool:
     known: dict[tuple[object, ...], bool] = model.__dict__.setdefault("_agreements", {})
     key = (size, rows, torch.get_num_threads(), weight.dtype, weight.device)
     if key not in known:
-        last = torch.arange(size - 1, size - 1 - rows, -1, device=weight.device)  # others beside them, elsewhere
-        known[key] = torch.equal(_trial(model, torch.arange(size, device=weight.device))[last], _trial(model, last))
+        last = torch.arange(
+            size - 1, size - 1 - rows, -1, device=weight.device
+        )  # others beside them, elsewhere
+        known[key] = torch.equal(
+            _trial(model, torch.arange(size, device=weight.device))[last], _trial(model, last)
+        )
     return known[key]
 
 

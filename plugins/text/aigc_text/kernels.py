@@ -17,7 +17,12 @@ PACKED_FOR: Final = 32
 """Rows that weights are laid out for by oneDNN; that layout is good for fewer rows as well."""
 SMALL: Final = 1 << 20
 """Elements of a matrix under which one row is multiplied by it unpacked: it stays in the cache, and calls count."""
-FUSED: Final = {"gelu_tanh": ("gelu", "tanh"), "gelu": ("gelu", "none"), "relu": ("relu", ""), "silu": ("swish", "")}
+FUSED: Final = {
+    "gelu_tanh": ("gelu", "tanh"),
+    "gelu": ("gelu", "none"),
+    "relu": ("relu", ""),
+    "silu": ("swish", ""),
+}
 """Activations that oneDNN computes within the product: the names of the config to its own."""
 
 
@@ -49,7 +54,9 @@ class Matrix:
             name, how = self.after
             out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, name, [], how)
             return out
-        out = F.linear(x, self.weight, self.bias) if self.plain and self.weight is not None else self.module(x)
+        out = (
+            F.linear(x, self.weight, self.bias) if self.plain and self.weight is not None else self.module(x)
+        )
         return out if self.activation is None else self.activation(out)
 
     def alone(self) -> Matrix:
@@ -62,14 +69,16 @@ class Matrix:
     def onto(self, x: Tensor, residual: Tensor) -> Tensor:
         """residual [n, outs] + (x W^T + b)"""
         if self.packed is not None and not (self.lone and len(x) == 1):
-            out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.packed, self.bias, "add")
+            out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+                x, residual, self.packed, self.bias, "add"
+            )
             return out
         return residual + self(x)
 
 
 def packs(weight: Tensor) -> bool:
     """Whether oneDNN has a layout of its own for such weights here."""
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or not torch._C._has_mkldnn:
         return False
     half = weight.dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return half or weight.dtype == torch.float32
@@ -87,7 +96,9 @@ class Layer:
     def alone(self) -> Layer:
         """See `Matrix.alone`."""
         made = copy(self)
-        made.qkv, made.proj, made.up, made.down = (m.alone() for m in (self.qkv, self.proj, self.up, self.down))
+        made.qkv, made.proj, made.up, made.down = (
+            m.alone() for m in (self.qkv, self.proj, self.up, self.down)
+        )
         return made
 
 

@@ -50,7 +50,9 @@ class Plan:
         self.now: set[int] = set()
         for word in options.keywords:
             if stop := next((stop for stop in options.stop if stop in word), None):
-                raise UsageError(f"keyword {word!r} holds the stop string {stop!r}: it would end there; drop one")
+                raise UsageError(
+                    f"keyword {word!r} holds the stop string {stop!r}: it would end there; drop one"
+                )
         for row, text in texts.items():
             self._room(model, options, row, text)
             self._look(row)
@@ -60,7 +62,10 @@ class Plan:
         if model.context is not None and not options.window:
             room = model.context - text.prompt + 1
             if room < self.limits[row]:
-                self.limits[row], reason = room, f"the {room} tokens that the model's context has after the prompt"
+                self.limits[row], reason = (
+                    room,
+                    f"the {room} tokens that the model's context has after the prompt",
+                )
         need = self._need(options.keywords)
         if need > self.limits[row]:
             raise UsageError(
@@ -94,8 +99,8 @@ class Plan:
         """What the keywords cost: perplexity with them, and of the same sample without, by the same random values."""
         return {
             "perplexity": text.perplexity,
-            "perplexity_without": plain.perplexity,
-            "ratio": text.perplexity / plain.perplexity,
+            "perplexity_without": plain.perplexity if plain.generated else None,  # it may have ended at once
+            "ratio": text.perplexity / plain.perplexity if plain.generated else None,
             "forced_tokens": self.rows[row].tokens,
         }
 
@@ -120,7 +125,10 @@ class Plan:
         """The tokens of the keyword to write now, or none."""
         slack = remaining - self._need(state.missing)
         fitting = [
-            way for word in state.missing for way in self.ways[word] if len(way) - len(self.ways[word][0]) <= slack
+            way
+            for word in state.missing
+            for way in self.ways[word]
+            if len(way) - len(self.ways[word][0]) <= slack
         ]
         gains = logs[[way[0] for way in fitting]] - logs.max()
         best = int(gains.argmax())

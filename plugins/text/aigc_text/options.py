@@ -10,9 +10,13 @@ from aigc_core.options import Field, Options
 class TextOptions(Options):
     """What every sampler of texts can be told."""
 
-    max_tokens: int = Field(200, ge=1, le=1048576, description="tokens of a text at most, the prompt's not counted")
+    max_tokens: int = Field(
+        200, ge=1, le=1048576, description="tokens of a text at most, the prompt's not counted"
+    )
     min_tokens: int = Field(0, ge=0, le=1048576, description="tokens before which no text ends")
-    stop: tuple[str, ...] = Field((), description=r"a text ends before the first of these strings; \n is a line break")
+    stop: tuple[str, ...] = Field(
+        (), description=r"a text ends before the first of these strings; \n is a line break"
+    )
     echo: bool = Field(True, description="the prompt is part of the text")
     truncate: bool = Field(False, description="cut a prompt that is longer than the context, from its left")
 
@@ -27,11 +31,17 @@ class TextOptions(Options):
 class GreedyOptions(TextOptions):
     """What samplers that write token by token can be told."""
 
-    repetition_penalty: float = Field(1.0, gt=0, le=100, description="logits of tokens that were there are divided by it")
+    repetition_penalty: float = Field(
+        1.0, gt=0, le=100, description="logits of tokens that were there are divided by it"
+    )
     no_repeat_ngram: int = Field(0, ge=0, le=1024, description="no sequence of so many tokens twice; 0: any")
     keywords: tuple[str, ...] = Field((), description="texts that are in the output, whatever it costs")
-    window: bool = Field(False, description="beyond the context, go on from its last half; else the text ends there")
-    explain: bool = Field(False, description="note the probability, rank, entropy and what filters left, token by token")
+    window: bool = Field(
+        False, description="beyond the context, go on from its last half; else the text ends there"
+    )
+    explain: bool = Field(
+        False, description="note the probability, rank, entropy and what filters left, token by token"
+    )
 
     @field_validator("keywords")
     @classmethod
@@ -47,7 +57,9 @@ class SampleOptions(GreedyOptions):
     temperature: float = Field(1.0, gt=0, le=100, description="logits are divided by it")
     top_k: int = Field(0, ge=0, le=1048576, description="only the k likeliest tokens; 0: all")
     top_p: float = Field(1.0, gt=0, le=1, description="only the fewest likeliest tokens of this mass; 1: all")
-    min_p: float = Field(0.0, ge=0, le=1, description="only tokens of this part of the likeliest's probability")
+    min_p: float = Field(
+        0.0, ge=0, le=1, description="only tokens of this part of the likeliest's probability"
+    )
     typical: float = Field(1.0, gt=0, le=1, description="only the most typical tokens of this mass; 1: all")
 
 
@@ -55,4 +67,6 @@ class BeamOptions(TextOptions):
     """Of beam search."""
 
     beams: int = Field(4, ge=1, le=256, description="texts that are followed at once")
-    length_penalty: float = Field(1.0, ge=-10, le=10, description="log-probabilities are divided by length to this power")
+    length_penalty: float = Field(
+        1.0, ge=-10, le=10, description="log-probabilities are divided by length to this power"
+    )

@@ -118,7 +118,8 @@ class Greedy(Sampler[LanguageModel, O]):
 
     def pick(self, logits: Tensor, uniform: Tensor | None, left: dict[str, Tensor]) -> Tensor:
         """[n] tokens of logits [n, V]; notes in `left` how many tokens each filter has left."""
-        return logits.argmax(1)
+        likeliest: Tensor = logits.argmax(1)
+        return likeliest
 
 
 class Sample(Greedy[SampleOptions]):
@@ -145,7 +146,9 @@ class Sample(Greedy[SampleOptions]):
 class Choice:
     """The next tokens of rows: what may be chosen, what is, and what can be said about it."""
 
-    def __init__(self, model: LanguageModel, options: GreedyOptions, block: Block, texts: Mapping[int, Text]) -> None:
+    def __init__(
+        self, model: LanguageModel, options: GreedyOptions, block: Block, texts: Mapping[int, Text]
+    ) -> None:
         self.model, self.options, self.texts = model, options, texts
         self.seen: Tensor | None = None
         if options.repetition_penalty != 1:
@@ -184,9 +187,14 @@ class Choice:
         if options.no_repeat_ngram:
             banned = [filters.repeating(text.tokens, options.no_repeat_ngram) for text in texts]
             logits = left["no_repeat_ngram"] = filters.forbid(logits, banned)
-        early = [t.generated < options.min_tokens or (plan is not None and plan.missing(r)) for r, t in zip(rows, texts)]
+        early = [
+            t.generated < options.min_tokens or (plan is not None and plan.missing(r))
+            for r, t in zip(rows, texts, strict=True)
+        ]
         if any(early):
-            logits = left["min_tokens"] = filters.forbid(logits, [self._ends(t) if e else [] for t, e in zip(texts, early)])
+            logits = left["min_tokens"] = filters.forbid(
+                logits, [self._ends(t) if e else [] for t, e in zip(texts, early, strict=True)]
+            )
         return logits
 
     def _ends(self, text: Text) -> list[int]:

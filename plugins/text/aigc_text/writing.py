@@ -99,7 +99,9 @@ class Stops:
 
     def completing(self, written: bytearray) -> list[int]:
         """The tokens after which these bytes would end with a stop string, or hold one, or a 0."""
-        return self.whole + [t for begun, tokens in self.ends.items() if written.endswith(begun) for t in tokens]
+        return self.whole + [
+            t for begun, tokens in self.ends.items() if written.endswith(begun) for t in tokens
+        ]
 
 
 def open_texts(model: LanguageModel, block: Block, options: TextOptions) -> dict[int, Text]:

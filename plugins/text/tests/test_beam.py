@@ -28,7 +28,12 @@ def peer(model: GPT) -> Any:
             n_head=config.heads, bos_token_id=model.tokenizer.end, eos_token_id=model.tokenizer.end,
         )
     ).eval()  # fmt: skip
-    names = {"attn.qkv": "attn.c_attn", "attn.proj": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}
+    names = {
+        "attn.qkv": "attn.c_attn",
+        "attn.proj": "attn.c_proj",
+        "mlp.up": "mlp.c_fc",
+        "mlp.down": "mlp.c_proj",
+    }
     state = {}
     for name, value in model.state_dict().items():
         renamed = name.replace("blocks.", "h.")
@@ -59,14 +64,24 @@ def test_greedy_texts_are_those_of_transformers(seed: int) -> None:
     assert ours == [generated(model, "hello", 200)]
 
 
-@pytest.mark.parametrize(("seed", "penalty", "least"), [(0, 1.0, 0), (1, 1.0, 0), (2, 0.0, 0), (3, 2.0, 0), (1, 1.0, 200)])
+@pytest.mark.parametrize(
+    ("seed", "penalty", "least"), [(0, 1.0, 0), (1, 1.0, 0), (2, 0.0, 0), (3, 2.0, 0), (1, 1.0, 200)]
+)
 def test_beams_are_those_of_transformers(seed: int, penalty: float, least: int) -> None:
     model = gpt(seed, loud=6.0, context=256)
     ours = texts(
-        Beam, BeamOptions(max_tokens=200, length_penalty=penalty, min_tokens=least), model, block(1, ["hello"])
+        Beam,
+        BeamOptions(max_tokens=200, length_penalty=penalty, min_tokens=least),
+        model,
+        block(1, ["hello"]),
     )
     theirs = generated(
-        model, "hello", 200, num_beams=4, length_penalty=penalty, **({"min_new_tokens": least} if least else {})
+        model,
+        "hello",
+        200,
+        num_beams=4,
+        length_penalty=penalty,
+        **({"min_new_tokens": least} if least else {}),
     )
     assert ours == [theirs]
 

@@ -102,7 +102,10 @@ def test_a_row_has_the_same_bits_alone_and_among_others_that_leave(make: type[GP
 def test_a_whole_block_agrees_with_itself_and_a_trial_is_made_once() -> None:
     model = gpt()
     assert agree(model, 8, 8)
-    assert agree(model, 8, 4) is model.__dict__["_agreements"][(8, 4, torch.get_num_threads(), torch.float32, torch.device("cpu"))]
+    assert (
+        agree(model, 8, 4)
+        is model.__dict__["_agreements"][(8, 4, torch.get_num_threads(), torch.float32, torch.device("cpu"))]
+    )
 
 
 def test_half_precision_is_decoded() -> None:

@@ -21,17 +21,24 @@ def test_temperature_sharpens_and_flattens() -> None:
     assert filters.entropy(cold.log()) < filters.entropy(P.log()) < filters.entropy(hot.log())
 
 
-@pytest.mark.parametrize(("k", "expected"), [(1, [0]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (99, [0, 1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    ("k", "expected"), [(1, [0]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (99, [0, 1, 2, 3, 4])]
+)
 def test_top_k_leaves_the_likeliest(k: int, expected: list[int]) -> None:
     assert kept(filters.top_k(P.log(), k)) == [expected]
 
 
-@pytest.mark.parametrize(("p", "expected"), [(0.01, [0]), (0.49, [0]), (0.51, [0, 1]), (0.74, [0, 1]), (0.9, [0, 1, 2]), (0.98, [0, 1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [(0.01, [0]), (0.49, [0]), (0.51, [0, 1]), (0.74, [0, 1]), (0.9, [0, 1, 2]), (0.98, [0, 1, 2, 3, 4])],
+)
 def test_top_p_leaves_the_fewest_of_the_mass(p: float, expected: list[int]) -> None:
     assert kept(filters.top_p(P.log(), p)) == [expected]
 
 
-@pytest.mark.parametrize(("p", "expected"), [(1.0, [0]), (0.5, [0, 1]), (0.1, [0, 1, 2, 3]), (0.05, [0, 1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    ("p", "expected"), [(1.0, [0]), (0.5, [0, 1]), (0.1, [0, 1, 2, 3]), (0.05, [0, 1, 2, 3, 4])]
+)
 def test_min_p_is_relative_to_the_likeliest(p: float, expected: list[int]) -> None:
     assert kept(filters.min_p(P.log(), p)) == [expected]
 
@@ -67,7 +74,11 @@ def test_what_would_repeat_a_sequence(text: list[int], n: int, expected: list[in
 
 
 def test_forbidden_tokens_are_taken_out_row_by_row() -> None:
-    assert kept(filters.forbid(P.log().repeat(3, 1), [[0], [], [3, 4]])) == [[1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2]]
+    assert kept(filters.forbid(P.log().repeat(3, 1), [[0], [], [3, 4]])) == [
+        [1, 2, 3, 4],
+        [0, 1, 2, 3, 4],
+        [0, 1, 2],
+    ]
     assert kept(P.log()) == [[0, 1, 2, 3, 4]]
 
 

@@ -24,7 +24,9 @@ def test_a_quantised_row_is_off_by_half_a_step_at_most() -> None:
     assert ((weight * scale[:, None] - matrix).abs() <= scale[:, None] * 0.501).all()
 
 
-@pytest.mark.parametrize(("outs", "ins"), [(48, 16), (64, 64), (65, 384), (3, 5), (1, 1), (130, 96), (3, 64), (33, 128)])
+@pytest.mark.parametrize(
+    ("outs", "ins"), [(48, 16), (64, 64), (65, 384), (3, 5), (1, 1), (130, 96), (3, 64), (33, 128)]
+)
 @pytest.mark.parametrize("rows", [1, 3, 4, 32, FEW + 1])
 def test_the_product_is_that_of_the_matrix_as_floats(outs: int, ins: int, rows: int) -> None:
     torch.manual_seed(0)

@@ -25,12 +25,16 @@ ASKED: list[tuple[type[Any], GreedyOptions]] = [
 
 @pytest.mark.parametrize("make", [gpt, lstm], ids=["gpt", "lstm"])
 @pytest.mark.parametrize(("sampler", "options"), ASKED, ids=["greedy", "sample", "filters"])
-def test_a_text_does_not_depend_on_what_else_is_in_its_block(make: Any, sampler: type[Any], options: Any) -> None:
+def test_a_text_does_not_depend_on_what_else_is_in_its_block(
+    make: Any, sampler: type[Any], options: Any
+) -> None:
     model = make()
     together = texts(sampler, options, model, block(8, PROMPTS))
     for row in range(8):
         alone = texts(sampler, options, model, block(8, PROMPTS, wanted=range(row, row + 1)))
-        others = texts(sampler, options, model, block(8, ["hey"] * row + [PROMPTS[row]] + ["x y"] * (7 - row)))
+        others = texts(
+            sampler, options, model, block(8, ["hey"] * row + [PROMPTS[row]] + ["x y"] * (7 - row))
+        )
         assert together[row] == alone[row] == others[row]
     assert all(text.startswith(prompt.encode()) for text, prompt in zip(together, PROMPTS, strict=True))
 
@@ -50,7 +54,9 @@ def test_greedy_texts_are_the_likeliest_tokens_of_the_network() -> None:
         with torch.no_grad():
             tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
     assert model.tokenizer.end not in tokens
-    assert texts(Greedy, GreedyOptions(max_tokens=30), model, block(1, ["abc"])) == [model.tokenizer.decode(tokens)]
+    assert texts(Greedy, GreedyOptions(max_tokens=30), model, block(1, ["abc"])) == [
+        model.tokenizer.decode(tokens)
+    ]
 
 
 def test_one_likeliest_token_is_the_greedy_one() -> None:
@@ -128,7 +134,13 @@ def test_a_text_ends_where_the_filters_leave_nothing() -> None:
 def test_seen_tokens_can_be_made_unlikely() -> None:
     model = gpt()
     counts = [
-        len(set(texts(Greedy, GreedyOptions(max_tokens=30, repetition_penalty=penalty), model, block(1, ["ab"]))[0].decode()))
+        len(
+            set(
+                texts(
+                    Greedy, GreedyOptions(max_tokens=30, repetition_penalty=penalty), model, block(1, ["ab"])
+                )[0].decode()
+            )
+        )
         for penalty in (1.0, 50.0)
     ]
     assert counts[1] > 2 * counts[0]
@@ -160,7 +172,8 @@ def test_no_text_is_shorter_than_asked() -> None:
 def test_the_prompt_can_be_left_out() -> None:
     model = gpt()
     with_, without = (
-        texts(Greedy, GreedyOptions(max_tokens=20, echo=echo), model, block(2, ["abc", "夏天"])) for echo in (True, False)
+        texts(Greedy, GreedyOptions(max_tokens=20, echo=echo), model, block(2, ["abc", "夏天"]))
+        for echo in (True, False)
     )
     assert [f"{p}".encode() + rest for p, rest in zip(("abc", "夏天"), without, strict=True)] == with_
 
@@ -169,7 +182,12 @@ def test_the_context_ends_a_text_or_its_last_half_goes_on() -> None:
     model, here = gpt(context=16), block(4, ["abcdef", "", "x" * 16, "ab"])
     texts(Greedy, GreedyOptions(max_tokens=40, min_tokens=40), model, here)
     assert here.notes is not None
-    assert [(note["tokens"], note["stopped"]) for note in here.notes] == [(11, "context"), (16, "context"), (1, "context"), (15, "context")]
+    assert [(note["tokens"], note["stopped"]) for note in here.notes] == [
+        (11, "context"),
+        (16, "context"),
+        (1, "context"),
+        (15, "context"),
+    ]
     there = block(1, ["abcdef"])
     long = texts(Greedy, GreedyOptions(max_tokens=40, min_tokens=40, window=True), model, there)[0].decode()
     tokens = model.tokenizer.encode(long).tolist()

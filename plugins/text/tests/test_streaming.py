@@ -27,7 +27,7 @@ PROMPTS = ["abc", "夏天", "", "hello", "x", "abc", "q", "ab"]
 )
 def test_the_pieces_of_a_row_are_its_text(make: Any, sampler: type[Any], options: Any) -> None:
     model = make()
-    streamed = {row: b"" for row in range(8)}
+    streamed = dict.fromkeys(range(8), b"")
     for row, piece in sampler(options).stream(model, block(8, PROMPTS)):
         assert piece
         streamed[row] += piece
@@ -51,7 +51,9 @@ def test_what_may_become_a_stop_string_is_held_back() -> None:
     stop = plain[10:14]
     cut = plain[: plain.index(stop)]
     seen = ""
-    for _, piece in Greedy(GreedyOptions(max_tokens=40, stop=(stop,), echo=False)).stream(model, block(1, ["ab"])):
+    for _, piece in Greedy(GreedyOptions(max_tokens=40, stop=(stop,), echo=False)).stream(
+        model, block(1, ["ab"])
+    ):
         seen += piece.decode()
         assert cut.startswith(seen)
     assert seen == cut

@@ -52,7 +52,11 @@ def of_bytes(**config: Any) -> GPT:
 
 
 def block(
-    size: int = 8, prompts: Sequence[str] | None = None, wanted: range | None = None, seed: int = 0, start: int = 0
+    size: int = 8,
+    prompts: Sequence[str] | None = None,
+    wanted: range | None = None,
+    seed: int = 0,
+    start: int = 0,
 ) -> Block:
     notes: tuple[dict[str, Any], ...] = tuple({} for _ in range(size))
     given = None if prompts is None else tuple(prompts)
