@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from helpers import data_of
 from torch import Tensor, distributed, nn
 
 from aigc_core.data.batches import Batches
@@ -104,7 +105,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _registered(model: str, batch_size: int, steps: int, settings: Settings) -> dict[str, Any]:
-    planned = plan(model, "digits", steps=steps, options={"batch_size": batch_size}, settings=settings)
+    planned = plan(model, data_of(model), steps=steps, options={"batch_size": batch_size}, settings=settings)
     engine = AccelerateEngine(planned.seed, batch_size, steps, settings=settings)
     generator = planned.build().train()
     engine.set_up()
@@ -113,7 +114,10 @@ def _registered(model: str, batch_size: int, steps: int, settings: Settings) -> 
     batches = Batches(planned.dataset, batch_size, planned.seed, generator.output, engine.device)
     losses = []
     for step, shares in enumerate(batches.shares(0, steps, rows)):
-        parts = [replace(batch, x=batch.x.to(torch.get_default_dtype())) for batch in shares]
+        parts = [
+            replace(b, x=b.x.to(torch.get_default_dtype()) if b.x.is_floating_point() else b.x)
+            for b in shares
+        ]
         sums: dict[str, Tensor] = {}
         for part, batch in enumerate(parts):
             engine.begin(step, part)

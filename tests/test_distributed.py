@@ -38,7 +38,7 @@ DOUBLE_BOUND = 1e-5
 """In float64, over 50 steps, for every model: there is no other difference than rounding."""
 
 SMALL = ("plain", "normed", "pictures", "dropout", "mean")
-SHARDED = ("plain", "gan/dcgan", "vae/conv")
+SHARDED = ("plain", "gan/dcgan", "vae/conv", "text/gpt", "text/lstm")
 
 ALONE: dict[str, dict[str, Any]] = {
     **{kind: {"kind": kind} for kind in SMALL},

@@ -23,6 +23,7 @@ from aigc_core import DatasetSpec, MetricSpec, hookimpl
 def aigc_register_metrics(registry):
     for name, part in {"mean-error": "MeanError", "weird": "Weird", "fails": "Fails", "nothing": "Nothing"}.items():
         registry.add(MetricSpec(name=name, summary="a metric", modality="image", metric=f"judge_parts_backend:{part}"))
+    registry.add(MetricSpec(name="length", summary="a metric", modality="text", metric="judge_parts_backend:Length"))
     registry.add(MetricSpec(name="loudness", summary="a metric", modality="audio", metric="judge_parts_backend:MeanError"))
 
 @hookimpl
@@ -50,6 +51,11 @@ class MeanError(Metric):
         noise = torch.from_numpy(np.random.default_rng(seed).standard_normal((16, generator.config.latent)))
         drawn = generator(torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(seed)), noise[:1].float())[0]
         return {"mean-error": float((drawn.sigmoid() - total / len(data)).abs().mean()), "items": len(data)}
+
+class Length(Metric):
+    def measure(self, generator, data, *, seed, track):
+        tokens = data.fetch(torch.arange(len(data)))[0]
+        return {"windows": len(data), "largest": int(tokens.max()), "width": tokens.shape[1]}
 
 class Weird(Metric):
     def measure(self, generator, data, *, seed, track):
@@ -240,3 +246,59 @@ def test_weights_of_a_backend_that_is_not_there_are_refused(judge: Site, aigc: R
     refused = aigc("eval", "lost", "--data", "two")
     assert refused.code == 4
     assert "'tiny'" in refused.error
+
+
+def texts(tmp_path: Path, **record: object) -> Path:
+    """Weights of a model of bytes, whose record says what they were trained on."""
+    from aigc_text.config import GPTConfig
+    from aigc_text.vocabulary import TextTokenizer
+
+    from aigc_core.registry import default
+    from aigc_core.specs import DataInfo
+    from aigc_core.weights.file import encode
+
+    model = default().load("text/gpt")
+    config = GPTConfig(layers=1, heads=1, width=4, context=16, tokenizer="bytes")
+    tokens = TextTokenizer.fit(config, lambda: ["a"], {})
+    generator = model.generator(config, DataInfo("text", (17,), (), {}, tokens.assets))
+    data = {"name": "book", "split": "train", "digest": "sha256:0", "count": 9, **record}
+    content, _ = encode(generator, model, data, {"steps": 1, "seed": 0, "options": {}})
+    (tmp_path / "w.safetensors").write_bytes(content)
+    return tmp_path / "w.safetensors"
+
+
+def test_a_model_of_tokens_is_judged_by_those_of_its_own_tokenizer(
+    judge: Site, tmp_path: Path, aigc: Run
+) -> None:
+    (tmp_path / "book.txt").write_text(
+        "".join(f"line {n} of a book about 夏\n" for n in range(400)), encoding="utf-8"
+    )
+    weights = texts(tmp_path)
+    (card,) = json.loads(aigc("eval", weights, "--data", tmp_path / "book.txt", "-m", "length", "--json").out)
+    assert card["name"] == "length"
+    assert card["data"]["split"] == "validation"
+    assert card["figures"] == {"windows": card["data"]["count"], "largest": 0xE5, "width": 17}
+    whole = (tmp_path / "book.txt").stat().st_size / 16
+    assert 0.05 * whole < card["data"]["count"] < 0.15 * whole
+
+
+def test_a_text_is_read_as_it_was_in_training_unless_it_is_said_how(
+    judge: Site, tmp_path: Path, aigc: Run
+) -> None:
+    lines = "".join(f"line {n} of a book\n" for n in range(400))
+    for name in ("book", "other"):
+        (tmp_path / f"{name}.txt").write_text(lines)
+    weights = texts(tmp_path, reading={"documents": "line", "validation": 0.4})
+
+    def count(data: str, *more: str) -> int:
+        result = aigc("eval", weights, "--data", tmp_path / data, "-m", "length", "--json", *more)
+        assert result.code == 0, result.err
+        return int(json.loads(result.out)[0]["data"]["count"])
+
+    as_trained = count("book.txt", "-d", "documents=line", "-d", "validation=0.4")
+    assert count("book.txt") == as_trained
+    assert count("other.txt") < as_trained / 2
+    assert count("book.txt", "-d", "validation=0.05") < as_trained / 2
+    refused = aigc("eval", weights, "--data", tmp_path / "book.txt", "-d", "validatoin=0.1")
+    assert refused.code == 2
+    assert "did you mean 'validation'?" in refused.error

@@ -109,6 +109,18 @@ spoil("two models of one alias", "names", "mutant/twin and mutant/dcgan are both
       ("__init__.py", SPEC_END, TWIN))  # fmt: skip
 spoil("replaced by nothing", "names", "replaced by 'mutant/newer', which is not there",
       ("__init__.py", SPEC_END, f'{SPEC_END}            replaced_by="mutant/newer",\n'))  # fmt: skip
+FORMS = """\
+@hookimpl
+def aigc_register_formats(registry):
+    from aigc_core import FormatSpec
+    registry.add(FormatSpec(name="Shelf", summary="x", models=("mutant/dcgan",), format="aigc_mutant.dcgan:DCGAN"))
+
+
+"""
+spoil("a form that is no Format", "names loads", ("'Shelf' is no plain name", "is no aigc_core.interfaces.format.Format"),
+      ("__init__.py", HOOK, FORMS + HOOK))  # fmt: skip
+spoil("a form of no model", "names loads", ("is of model mutant/other, which is not there", "of format 'shelf' is no"),
+      ("__init__.py", HOOK, FORMS.replace("Shelf", "shelf").replace("mutant/dcgan", "mutant/other") + HOOK))  # fmt: skip
 spoil("a self-check that finds something", "own-check", "the tables are missing; run make_tables",
       ("__init__.py", HOOK, "@hookimpl\ndef aigc_check(context):\n"
        f"    context.problem('the tables are missing; run make_tables')\n\n\n{HOOK}"))  # fmt: skip

@@ -84,6 +84,7 @@ class Duration(_Type):
     type=WeightsName(),
     help="Start from these weights: their options hold where none are given.",
 )
+@click.option("--adapters", is_flag=True, help="Keep adapters alone, to be added to the weights of --from.")
 @reading_option
 @click.option("--strict", is_flag=True, help="Fail on the first unreadable file instead of skipping it.")
 @click.option("--processes", type=click.IntRange(1, 1024), help="Share each batch between so many processes.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -189,6 +190,10 @@ class Corpus:
                 status = path.stat()
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+            if not stat.S_ISREG(status.st_mode):  # a pipe can be read but once
+                raise DataError(
+                    f"{path}: is no regular file, and a text is read more than once; save it as one"
+                )
             found.append((status.st_size, status.st_mtime_ns))
         return found
 

@@ -17,6 +17,9 @@ BLOCK: Final = 1 << 20
 LONGEST_LINE: Final = 1 << 28
 """Bytes of one line of a `.jsonl`, which is read as a whole."""
 
+LONGEST_BLANK: Final = 1 << 26
+"""Characters of a line of white space alone, from which on it is taken for text."""
+
 MARK: Final = "\ufeff"
 """Of the byte order, at the start of a file: no part of the text."""
 
@@ -97,7 +100,7 @@ def _lines(blocks: Iterable[str]) -> Iterator[Part]:
             yield Part(head.removesuffix("\r"), True)
             head = line
         rest = head
-        if len(rest) > BLOCK:
+        if len(rest) > BLOCK and (not rest.isspace() or len(rest) > LONGEST_BLANK):
             yield Part(rest[:-1], False)
             rest = rest[-1:]
     if rest:

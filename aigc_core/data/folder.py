@@ -68,7 +68,7 @@ def open_folder(
     paths = files_below(root, ENDINGS)
     if not paths:
         raise DataError(
-            f"{root}: no pictures ({' '.join(ENDINGS[:6])} ...), sounds (.wav) or texts (.txt) below it"
+            f"{root}: no pictures ({' '.join(ENDINGS[:6])} ...), sounds (.wav) or texts (.txt .jsonl) below it"
         )
     scan = _Scan(root, memory_limit())
     decoded = _decode_all(paths, size)

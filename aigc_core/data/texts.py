@@ -47,7 +47,7 @@ class TextItems(Dataset):
         length: int | None = None,
         track: Track | None = None,
     ) -> None:
-        """Raises DataError for fewer bytes than an item takes."""
+        """Raises DataError for fewer bytes than an item takes; of a long text, when it is first asked for an item."""
         self.corpus: Final = corpus
         self.source: Final = source
         """What was opened, as messages name it."""
@@ -59,12 +59,17 @@ class TextItems(Dataset):
         self._short: Row | None = None
         if corpus.total.bytes <= IN_MEMORY:
             self._short = np.frombuffer(b"".join(joined(corpus, part)), np.uint8)
-        size = corpus.sizes(part).bytes if self._short is None else len(self._short)
-        length = length or max(2, min(LENGTH, size))
-        if size < length:
-            raise DataError(f"{source}: holds {size} bytes of text, an item takes {length}; add more text")
+            length = length or max(2, min(LENGTH, len(self._short)))
+            self._check(self._short, length)
+        length = length or LENGTH
         super().__init__(name, split, DataInfo("text", (length,), (), {"encoding": "utf-8"}), "")
         self.reading = corpus.said
+
+    def _check(self, row: Row, length: int) -> None:
+        if len(row) < length:
+            raise DataError(
+                f"{self.source}: holds {len(row)} bytes of text, an item takes {length}; add more text"
+            )
 
     def parts(self) -> Mapping[str, Sizes]:
         return {part: self.corpus.sizes(part) for part in SPLITS if part == "train" or self.corpus.share}
@@ -72,13 +77,14 @@ class TextItems(Dataset):
     @cached_property
     def _items(self) -> Windows:
         row: FileRow | Row
+        length = self.info.shape[0]
         if self._short is not None:
             row = self._short
         else:
             from aigc_core.data.tokens import row_of_bytes
 
             row = row_of_bytes(self.corpus, self.part, self._track)
-        length = self.info.shape[0]
+            self._check(row.values, length)
         return Windows(row, length, length, name=self.name, split=self.split, info=self.info, digest="")
 
     @property

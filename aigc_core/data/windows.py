@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
-import threading
+import os
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 
 from aigc_core.data.dataset import Dataset
+from aigc_core.errors import DataError
 from aigc_core.specs import DataInfo
 
 if TYPE_CHECKING:
@@ -22,42 +25,31 @@ if TYPE_CHECKING:
 IN_MEMORY: Final = 1 << 26
 """Bytes of a row up to which it is held in memory."""
 
-RELEASE: Final = 1 << 11
-"""Windows read from a file after which its pages are given back: else all that was ever read would count as memory of
-this process."""
-
 
 class FileRow:
     """Whole numbers in a file, from some offset to its end; mapped into memory, or read into it if they are few."""
 
     def __init__(self, path: Path, offset: int, dtype: np.dtype[Any]) -> None:
         """Raises OSError or ValueError."""
-        with open(path, "rb") as file:
-            size = file.seek(0, 2)
-            self._map: mmap.mmap | None = None
-            self._read, self._lock = 0, threading.Lock()
-            if size - offset <= IN_MEMORY:
-                file.seek(offset)
-                self.values: Row = np.frombuffer(file.read(), dtype)
-                return
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            if hasattr(mmap, "MADV_RANDOM"):
-                self._map.madvise(mmap.MADV_RANDOM)
-            self.values = np.frombuffer(self._map, dtype, offset=offset)
+        self._number, self._offset = os.open(path, os.O_RDONLY), offset
+        weakref.finalize(self, os.close, self._number)
+        size = os.fstat(self._number).st_size - offset
+        self.in_memory: Final = size <= IN_MEMORY
+        content = os.pread(self._number, size, offset) if self.in_memory else self._mapped()[offset:]
+        self.values: Final[Row] = np.frombuffer(content, dtype)
 
-    @property
-    def in_memory(self) -> bool:
-        return self._map is None
+    def _mapped(self) -> memoryview:
+        return memoryview(mmap.mmap(self._number, 0, access=mmap.ACCESS_READ))
 
-    def release(self, windows: int = RELEASE) -> None:
-        """That so many windows were read: gives the pages of the file back to the system, from time to time."""
-        if self._map is None or not hasattr(mmap, "MADV_DONTNEED"):
-            return
-        with self._lock:
-            self._read += windows
-            if self._read >= RELEASE:
-                self._read = 0
-                self._map.madvise(mmap.MADV_DONTNEED)
+    def windows(self, starts: npt.NDArray[np.int64], window: int) -> Row:
+        """[N, window] what begins at some places, read and not looked up in the map: there every page that was ever
+        looked at counts as memory of this process, and costs more the first time. Raises OSError."""
+        found = np.empty((len(starts), window), self.values.dtype)
+        size = found.itemsize
+        for row, start in zip(found, starts.tolist(), strict=True):
+            if os.preadv(self._number, [row.data], self._offset + start * size) != row.nbytes:
+                raise OSError(errno.EIO, "the file has become shorter")
+        return found
 
 
 class Windows(Dataset):
@@ -98,19 +90,23 @@ class Windows(Dataset):
         return self._phases
 
     def part(self, start: int, stop: int) -> Row:
-        """[stop - start] the values from `start` on, a copy."""
-        found = self.row[start:stop].copy()
-        if self._file is not None:
-            self._file.release()
-        return found
+        """[stop - start] the values from `start` on."""
+        if self._file is None:
+            return self.row[start:stop]
+        return self._file.windows(np.array([start]), stop - start).reshape(-1)
 
     def fetch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.fetch_shifted(index, torch.zeros_like(index))
 
     def fetch_shifted(self, index: Tensor, phase: Tensor) -> tuple[Tensor, Tensor | None]:
         starts = (index * self.stride + phase).clamp_max_(len(self._windows) - 1)
-        found = self._windows[starts.numpy()]
-        if self._file is not None:
-            self._file.release(len(found))
+        if self._file is None or self._file.in_memory:
+            found = self._windows[starts.numpy()]
+        else:
+            try:
+                found = self._file.windows(starts.numpy(), self.window)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise DataError(f"{self.name}: its file in the cache cannot be read: {reason}") from None
         # torch knows few unsigned types well.
         return torch.from_numpy(found if self._dtype == torch.uint8 else found.astype(np.int64)), None

@@ -199,7 +199,7 @@ def in_precision(weights: Weights, precision: str) -> Weights:
     elif weights.generator.config.model_dump().get("weights") == "int8":
         return weights
     else:
-        with blame(weights.model.backend, "to make weights of 8 bits"):
+        with blame(weights.model.backend, "to make weights of 8 bits"), torch.random.fork_rng():
             generator = weights.generator.as_int8()
     return replace(weights, generator=generator.eval().requires_grad_(False))
 

@@ -91,7 +91,8 @@ def train(
     began: the `time.perf_counter` from which a budget counts; by default this call.
     expected: the name of the run's folder, where this call must go on with that one and begin no other.
     settings: those of `aigc_core.training.settings.Settings` by name: `budget`, `precision`, `accumulate`,
-    `compile`, `shard`, `on_nan`, `checkpoint_every`, `keep`, `sheet_every`, `tensorboard`, `allow_drift`, `cpu`.
+    `compile`, `shard`, `on_nan`, `checkpoint_every`, `keep`, `sheet_every`, `tensorboard`, `adapters`, `allow_drift`,
+    `cpu`.
 
     The same call resumes an interrupted run. Started by torchrun, or by `aigc_core.launch`, all processes call
     this alike and share each batch; the first one writes. Raises the errors of `aigc_core.errors`: UsageError
@@ -176,7 +177,7 @@ def _train(
             }  # fmt: skip
             content, record = encode(
                 generator, plan_.model, plan_.data_record(), training, session.adapters(),
-                plan_.base.tensors_digest if plan_.base else None,
+                plan_.base.tensors_digest if plan_.base else None, plan_.license,
             )  # fmt: skip
             weights = None
             if first:

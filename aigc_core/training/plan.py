@@ -69,6 +69,11 @@ class Plan:
         record = {"name": data.name, "split": data.split, "digest": data.digest, "count": len(data)}
         return {**record, **({"reading": dict(data.reading)} if data.reading else {})}
 
+    @property
+    def license(self) -> str | None:
+        """Of the weights to come: that of those they start from; None for the model's own."""
+        return None if self.base is None else str(self.base.record["license"])
+
     def build(self) -> Generator[Any]:
         """The generator to train: initialised from the seed, or with the tensors of the weights to start from."""
         torch.manual_seed(derive(self.seed, "init"))

@@ -129,6 +129,7 @@ def _arguments(record: Mapping[str, Any]) -> list[str]:
     ):  # fmt: skip
         if value is not None:
             found += [flag, str(value)]
+    found += ["--adapters"] if training.get("adapters") else []
     found += ["--compile"] if training.get("compile") else []
     for parent in training.get("parents", []):
         holder = next(iter(Store().holders(parent)), None)

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aigc_core.data.batches import Batches
-from aigc_core.errors import DamagedFileError, InterruptedRun, NotFoundError, TerminatedRun, TrainingError
+from aigc_core.errors import (
+    DamagedFileError,
+    InterruptedRun,
+    NotFoundError,
+    TerminatedRun,
+    TrainingError,
+    UsageError,
+)
 from aigc_core.events import Event
 from aigc_core.files import create_exclusively
 from aigc_core.training.checkpoints import Checkpoints
@@ -58,6 +65,7 @@ class Session(Hooks):
         check_state(
             self.trainer.state_dict()
         )  # what can't be kept must not be found out at the first checkpoint
+        self.adapters()
 
     def train(self, stop: Stop) -> int:
         """Trains to the end, from the last checkpoint if there is one; returns the step it began at.
@@ -107,8 +115,19 @@ class Session(Hooks):
         return self.engine.whole(self.trainer.result())
 
     def adapters(self) -> Mapping[str, tuple[Tensor, Tensor]] | None:
-        """What the training added to the weights it began with, where that alone is to be kept."""
-        return self.trainer.adapters() if self.plan.base is not None else None
+        """What the training added to the weights it began with, where that alone is to be kept.
+
+        Raises UsageError where there is no such thing.
+        """
+        if not self.plan.settings.adapters:
+            return None
+        found = self.trainer.adapters() if self.plan.base is not None else None
+        if found is None:
+            raise UsageError(
+                "--adapters keeps what is added to weights: give those by --from, and the option that trains adapters "
+                f"(aigc models show {self.plan.model.spec.id})"
+            )
+        return found
 
     # What the loop tells.
 
@@ -244,7 +263,9 @@ class Session(Hooks):
         if good:
             self._return_to(good)
             training = {**self.plan.training_record(), "steps": good, "stopped": reason}
-            content, _ = encode(self.result(), self.plan.model, self.plan.data_record(), training)
+            content, _ = encode(
+                self.result(), self.plan.model, self.plan.data_record(), training, license=self.plan.license
+            )
             path = self.run.folder / "last-good.safetensors"
             if self._first:
                 path.unlink(missing_ok=True)

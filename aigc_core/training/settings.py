@@ -38,6 +38,8 @@ class Settings:
     """Steps between sheets of samples; None for about eight in a run, 0 for none."""
     tensorboard: bool = False
     """Log for TensorBoard too."""
+    adapters: bool = False
+    """Keep what was added to the weights that it began with, alone, where the training is of adapters."""
     allow_drift: bool = False
     """Go on with a run under other versions or on another machine than it began with."""
     cpu: bool = False
@@ -63,7 +65,7 @@ class Settings:
         """What decides the result, and so belongs to a run's key: plain JSON, defaults left out."""
         values = {
             "precision": self.precision, "accumulate": self.accumulate, "compile": self.compile,
-            "on_nan": self.on_nan, "budget": self.budget,
+            "on_nan": self.on_nan, "budget": self.budget, "adapters": self.adapters,
         }  # fmt: skip
         plain = Settings()
         return {name: value for name, value in values.items() if value != getattr(plain, name)}

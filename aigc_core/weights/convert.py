@@ -40,5 +40,6 @@ def convert(
     record = weights.record
     data = {key: record["data"][key] for key in ("name", "split", "digest", "count")}
     training = {**record["training"], "parents": [weights.tensors_digest], "converted": precision}
-    content, _ = encode(in_precision(weights, precision).generator, weights.model, data, training)
+    made = in_precision(weights, precision).generator
+    content, _ = encode(made, weights.model, data, training, license=record["license"])
     return golden.publish(store, name, content, {}, registry, remarks)

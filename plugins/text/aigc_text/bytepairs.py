@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -18,12 +19,20 @@ if TYPE_CHECKING:
 
     from aigc_text.coders import Tokens
 
-SAMPLE: Final = 32 << 20
+SAMPLE: Final = 16 << 20
 """Characters that merges are learned from, at most: what is frequent shows in a part, and counting every word of a
 large text takes memory that grows with it."""
 
-PART: Final = 1 << 14
+PART: Final = 1 << 12
 """Characters that the library is given at once, about: it takes the parts of a text in parallel."""
+
+WORDS: Final = 1 << 17
+"""Words whose tokens are remembered."""
+
+_WORD: Final = re.compile(
+    r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\t-\r A-Za-z0-9]+|[\t-\r ]+(?![^\t-\r ])|[\t-\r ]+"
+)
+"""GPT-2's way to split a text into words, in ASCII; the library's does it in all of Unicode, more slowly."""
 
 _BREAK: Final = re.compile(r"(?<=\S)[ \t\r\n]")
 """Where a text can be cut: GPT-2's words end before white space."""
@@ -76,6 +85,8 @@ class BytePairs(Coder):
                     f"the tokenizer merges {' + '.join(pair)!r}, which is not in its vocabulary"
                 )
         self._library = _library(numbers, list(self.merges))
+        self._known: dict[str, list[int]] = {}
+        """The tokens of words that were met."""
 
     def _bytes(self, number: int) -> bytes:
         if number in self.special:
@@ -126,16 +137,35 @@ class BytePairs(Coder):
         }  # fmt: skip
 
     def encode(self, text: str) -> Tokens:
-        utf8(text)
-        parts = list(cut(text))
-        if len(parts) == 1:
-            return np.array(self._library.encode(text).ids, np.int64)
-        found = self._library.encode_batch_fast(parts)
-        return (
-            np.concatenate([np.array(part.ids, np.int64) for part in found])
-            if found
-            else np.empty(0, np.int64)
-        )
+        return self.encode_all([(text, False)])
+
+    def encode_all(self, pieces: Sequence[tuple[str, bool]]) -> Tokens:
+        found: list[Iterable[int]] = []
+        others: list[tuple[int, str]] = []  # where the tokens of a part belong that is not in ASCII
+        for text, ends in pieces:
+            utf8(text)
+            for part in cut(text):
+                if not part.isascii():
+                    others.append((len(found), part))
+                found.append(self._of_ascii(part) if part.isascii() else ())
+            if ends:
+                found.append((self.end,))
+        encodings = self._library.encode_batch_fast([part for _, part in others])
+        for (place, _), encoding in zip(others, encodings, strict=True):
+            found[place] = encoding.ids
+        return np.fromiter(itertools.chain.from_iterable(found), np.int64)
+
+    def _of_ascii(self, text: str) -> list[int]:
+        words = _WORD.findall(text)
+        known = self._known
+        if new := [word for word in set(words) if word not in known]:
+            if len(known) + len(new) > WORDS:
+                known = {}
+                new = list(set(words))
+            encodings = self._library.encode_batch_fast(new)
+            known.update((word, encoding.ids) for word, encoding in zip(new, encodings, strict=True))
+            self._known = known
+        return [token for word in words for token in known[word]]
 
 
 def pairs(lines: Iterable[str]) -> list[tuple[str, str]]:

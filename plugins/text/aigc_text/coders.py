@@ -34,6 +34,10 @@ class Coder(ABC):
         """[n] the tokens of a text. Raises DataError for a character that has none."""
 
     @abstractmethod
+    def encode_all(self, pieces: Sequence[tuple[str, bool]]) -> Tokens:
+        """[n] the tokens of some texts in a row, with the end after each that says so."""
+
+    @abstractmethod
     def record(self) -> Mapping[str, Any]:
         """What it is made of, as JSON."""
 
@@ -49,6 +53,14 @@ class Bytes(Coder):
 
     def encode(self, text: str) -> Tokens:
         return np.frombuffer(utf8(text), np.uint8).astype(np.int64)
+
+    def encode_all(self, pieces: Sequence[tuple[str, bool]]) -> Tokens:
+        return _with_ends(
+            self.encode("".join(text for text, _ in pieces)),
+            [len(utf8(t)) for t, _ in pieces],
+            pieces,
+            self.end,
+        )
 
     def record(self) -> Mapping[str, Any]:
         return {}
@@ -95,8 +107,19 @@ class Characters(Coder):
             )
         return tokens
 
+    def encode_all(self, pieces: Sequence[tuple[str, bool]]) -> Tokens:
+        return _with_ends(
+            self.encode("".join(text for text, _ in pieces)), [len(t) for t, _ in pieces], pieces, self.end
+        )
+
     def record(self) -> Mapping[str, Any]:
         return {"characters": self._characters}
+
+
+def _with_ends(tokens: Tokens, lengths: list[int], pieces: Sequence[tuple[str, bool]], end: int) -> Tokens:
+    """Tokens of pieces of some lengths, with an end after each that says so."""
+    stops = np.cumsum(lengths, dtype=np.int64)[[ends for _, ends in pieces]] if pieces else ()
+    return np.insert(tokens, stops, end)
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:

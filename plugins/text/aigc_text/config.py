@@ -49,15 +49,19 @@ class GPTConfig(LanguageConfig):
 
 class LSTMConfig(LanguageConfig):
     layers: int = Field(2, ge=1, le=64, description="LSTM layers")
-    width: int = Field(256, ge=1, le=65536, description="size of the state, and of a token's vector")
+    width: int = Field(128, ge=1, le=65536, description="size of the state, and of a token's vector")
+    context: int = Field(
+        50, ge=1, le=1048576, description="tokens that it is trained on at once; it remembers more"
+    )
     tied: bool = Field(True, description="the head's matrix is the embedding's")
 
 
 class LanguageTraining(TrainingOptions):
     """What training a language model can be told."""
 
-    batch_size: int = Field(16, ge=1, le=65536, description="windows a step, over all processes")
-    lr: float = Field(1e-3, gt=0, le=10, description="peak learning rate")
+    batch_size: int = Field(8, ge=1, le=65536, description="windows a step, over all processes")
+    lr: float = Field(4e-3, gt=0, le=10, description="peak learning rate; lower it for wide models")
+    epochs: float = Field(10.0, gt=0, description="passes over the data, where --steps is not given")
     optimizer: Literal["adamw", "muon"] = Field(
         "muon", description="muon: Muon for the matrices within blocks, AdamW for the rest"
     )
@@ -69,15 +73,10 @@ class LanguageTraining(TrainingOptions):
     warmup: float = Field(
         0.05, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine"
     )
-    final_lr: float = Field(0.1, ge=0, le=1, description="share of the learning rate that is left at the end")
+    final_lr: float = Field(0.0, ge=0, le=1, description="share of the learning rate that is left at the end")
     clip: float = Field(1.0, ge=0, description="longest gradient; 0: any")
     dropout: float = Field(
         0.0, ge=0, lt=1, description="share of values dropped, of embeddings and of what blocks add"
-    )
-    ema_half_life: float = Field(
-        0.0,
-        ge=0,
-        description="windows after which the moving average that is kept has half forgotten; 0: none",
     )
     lora: int = Field(
         0, ge=0, le=65536, description="rank of adapters that are trained instead (text/gpt); 0: none"
@@ -88,4 +87,6 @@ class LanguageTraining(TrainingOptions):
 
 
 class LSTMTraining(LanguageTraining):
+    """Defaults of text/lstm, those of char-rnn where nothing better was found."""
+
     batch_size: int = Field(50, ge=1, le=65536, description="windows a step, over all processes")

@@ -139,6 +139,11 @@ class GPT(LanguageModel):
             if name.startswith("blocks.") and parameter.ndim == 2
         }
 
+    def as_int8(self) -> GPT:
+        from aigc_text.int8 import convert
+
+        return convert(self)
+
     def memory(self, rows: int, room: int) -> Any:
         from aigc_text import cache
 

@@ -26,6 +26,7 @@ SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 SHARD: Final = 5 * 10**9
 """Bytes of tensors in one file, at most, unless one tensor alone is larger."""
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 FLOATS: Final = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """The types of tensors that are taken, and what they are called."""
 
@@ -52,6 +53,11 @@ def read_json(path: Path, most: int = SMALL) -> dict[str, Any]:
         raise DamagedFileError(f"{path}: cannot be read as JSON: {reason}") from None
     if not isinstance(found, dict):
         raise DamagedFileError(f"{path}: holds no JSON object")
+    if _SURROGATE.search(content):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise DamagedFileError(f"{path}: holds half of a surrogate pair, which is no text") from None
     return found
 
 

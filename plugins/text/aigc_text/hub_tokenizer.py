@@ -41,7 +41,10 @@ def read(folder: Path) -> BytePairs:
     else:
         raise DataError(f"{folder}: holds no tokenizer: no tokenizer.json, and no vocab.json with merges.txt")
     decoder = settings.get("added_tokens_decoder") or {}
-    added |= {entry.get("content", ""): bool(entry.get("special")) for entry in decoder.values()}
+    entries = list(decoder.values()) if isinstance(decoder, dict) else [decoder]
+    if not all(isinstance(entry, dict) and isinstance(entry.get("content"), str) for entry in entries):
+        raise DamagedFileError(f"{folder / 'tokenizer_config.json'}: its added_tokens_decoder is malformed")
+    added |= {entry["content"]: bool(entry.get("special")) for entry in entries}
     for content, special in added.items():
         if not special:
             raise _refused(folder, f"the added token {content!r}, which is not special")
@@ -126,7 +129,8 @@ def _special(folder: Path, settings: Mapping[str, Any]) -> set[str]:
             "mask_token",
         ):
             found.add(_content(source.get(name)))
-        found |= {_content(entry) for entry in source.get("additional_special_tokens") or ()}
+        more = source.get("additional_special_tokens")
+        found |= {_content(entry) for entry in more} if isinstance(more, list) else set()
     return found - {""}
 
 

@@ -72,7 +72,8 @@ def newton_schulz(x: Tensor) -> Tensor:
     """Matrices [N, a, b] to nearly orthogonal ones of the same singular vectors."""
     a, b, c = COEFFICIENTS
     dtype, tall = x.dtype, x.shape[1] > x.shape[2]
-    x = x.to(torch.bfloat16) if _has_bfloat16(x.device) else x
+    if dtype == torch.float32 and _has_bfloat16(x.device):
+        x = x.to(torch.bfloat16)
     x = x.mT if tall else x
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
     for _ in range(STEPS):

@@ -73,7 +73,8 @@ class LanguageTrainer(Trainer[LanguageModel, LanguageTraining]):
             optimizer.zero_grad()
         with self.engine.autocast():
             logits = self.network(batch.x[:, :-1], self.drop if self.options.dropout else None)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), batch.x[:, 1:].flatten())
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(logits.flatten(0, 1), batch.x[:, 1:].flatten())
         self.engine.backward(loss)
         for optimizer in optimizers:
             optimizer.step()

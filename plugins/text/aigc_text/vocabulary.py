@@ -35,7 +35,7 @@ class TextTokenizer(Tokenizer):
 
     @classmethod
     def fit(cls, config: Options, pieces: Callable[[], Iterable[str]], kept: Mapping[str, bytes]) -> Self:
-        """See `Tokenizer.fit`. Merges are learned from at most 32 million characters, spread over the text."""
+        """See `Tokenizer.fit`. Merges are learned from at most 16 million characters, spread over the text."""
         assert isinstance(config, LanguageConfig)
         window = config.context + 1
         if kept:
@@ -123,6 +123,9 @@ class TextTokenizer(Tokenizer):
 
     def encode(self, text: str) -> npt.NDArray[np.int64]:
         return self.coder.encode(text)
+
+    def encode_all(self, pieces: Sequence[tuple[str, bool]]) -> npt.NDArray[np.int64]:
+        return self.coder.encode_all(pieces)
 
     def decode(self, tokens: Sequence[int] | npt.NDArray[np.integer[Any]]) -> bytes:
         """The bytes of any sequence of tokens, be they whole characters or not; the end has none.

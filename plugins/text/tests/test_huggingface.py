@@ -11,18 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from aigc_text.beam import Beam
 from aigc_text.config import GPTConfig
 from aigc_text.gpt import GPT
 from aigc_text.hub_files import INDEX, SINGLE, Shards, write_tensors
 from aigc_text.hub_vocabulary import write_tokenizer
 from aigc_text.huggingface import HuggingFace
+from aigc_text.options import BeamOptions
 from aigc_text.vocabulary import TextTokenizer
 from helpers import SHARED
 from safetensors.torch import load_file, save_file
 
 from aigc_core import registry as registry_module
 from aigc_core.errors import AigcError, DamagedFileError, DataError, UsageError
-from aigc_core.interfaces import Foreign
+from aigc_core.interfaces import Block, Foreign
 from aigc_core.registry import Registry
 from aigc_core.specs import DataInfo
 from aigc_core.weights import foreign
@@ -42,18 +44,18 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "wide": (
         "bytes",
         {
-            "n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 40, "n_inner": 24, "vocab_size": 300,
+            "n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 240, "n_inner": 24, "vocab_size": 300,
             "layer_norm_epsilon": 1e-3, "activation_function": "gelu", "scale_attn_by_inverse_layer_idx": True,
         },
     ),
     "untied": (
         "characters",
         {
-            "n_layer": 1, "n_head": 4, "n_embd": 32, "n_positions": 64, "tie_word_embeddings": False,
+            "n_layer": 1, "n_head": 4, "n_embd": 32, "n_positions": 256, "tie_word_embeddings": False,
             "activation_function": "relu", "scale_attn_weights": False,
         },
     ),
-    "deep": ("bpe", {"n_layer": 5, "n_head": 1, "n_embd": 8, "n_positions": 33, "activation_function": "silu"}),
+    "deep": ("bpe", {"n_layer": 5, "n_head": 1, "n_embd": 8, "n_positions": 211, "activation_function": "silu"}),
 }  # fmt: skip
 """Shapes of fresh models, and what their tokens are."""
 
@@ -127,21 +129,66 @@ def same(a: Foreign, b: Foreign) -> bool:
     return tensors and a.config == b.config and a.info == b.info
 
 
+def parity(folder: Path, theirs: Any, registry: Registry, beams: int = 3) -> None:
+    """What is asked of every folder: logits with and without cache, and 200 tokens, greedy and by beams."""
+    ours = built(folder, registry)
+    length = min(ours.config.context, 211)
+    assert farthest(ours, theirs, length) < 1e-4
+    prompt = ours.tokenizer.encode("the fox").tolist()
+    greedy, logits = continued(ours, prompt, 200)
+    with torch.no_grad():
+        there = theirs(torch.tensor([[*prompt, *greedy]])).logits[
+            0, len(prompt) - 1 : -1, : ours.tokenizer.size
+        ]
+    assert float((logits - there).abs().max()) < 1e-4
+    assert generated(ours, theirs, prompt, 1) == greedy
+    if beams:
+        block = Block(0, 0, 1, torch.device("cpu"), prompts=("the fox",))
+        options = BeamOptions(max_tokens=200, min_tokens=200, beams=beams)
+        (row,) = Beam(options).sample(ours, block).tolist()
+        assert bytes(row) == ours.tokenizer.decode([*prompt, *generated(ours, theirs, prompt, beams)])
+
+
+def continued(ours: GPT, prompt: list[int], count: int) -> tuple[list[int], torch.Tensor]:
+    """The likeliest tokens after a prompt, the end left out, by the cache; and the logits of each, [count, V]."""
+    tokens: list[int] = []
+    rows = []
+    with torch.inference_mode():
+        memory = ours.memory(1, len(prompt) + count)
+        logits = ours.advance(torch.tensor([prompt]), memory)
+        for _ in range(count):
+            rows.append(logits[0].clone())
+            tokens.append(int(logits[0].index_fill(0, torch.tensor(ours.tokenizer.end), -torch.inf).argmax()))
+            logits = ours.advance(torch.tensor([tokens[-1:]]), memory)
+    return tokens, torch.stack(rows)
+
+
+def generated(ours: GPT, theirs: Any, prompt: list[int], beams: int) -> list[int]:
+    """200 tokens of transformers', without the rows of the embedding that are no tokens."""
+    ids = torch.tensor([prompt])
+    more = list(range(ours.tokenizer.size, theirs.config.vocab_size))
+    with torch.no_grad():
+        out = theirs.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, num_beams=beams, min_new_tokens=200,
+            max_new_tokens=200, eos_token_id=ours.tokenizer.end, pad_token_id=0, suppress_tokens=more or None,
+        )  # fmt: skip
+    found: list[int] = out[0, len(prompt) :].tolist()
+    return found
+
+
 @pytest.mark.skipif(not TINY.is_dir(), reason="no tiny-gpt2 beside the checkout")
-def test_the_tiny_model_gives_the_logits_of_transformers(registry: Registry) -> None:
-    assert farthest(built(TINY, registry), peer(TINY), 200) < 1e-4
+def test_the_tiny_model_is_that_of_transformers(registry: Registry) -> None:
+    parity(TINY, peer(TINY), registry)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_fresh_model_gives_the_logits_of_transformers_and_goes_back(
+def test_a_fresh_model_is_that_of_transformers_and_goes_back(
     tmp_path: Path, registry: Registry, shape: str
 ) -> None:
     theirs = fresh(tmp_path / "there", shape)
-    ours = built(tmp_path / "there", registry)
-    length = SHAPES[shape][1]["n_positions"]
-    assert farthest(ours, theirs, length) < 1e-4
-    back = written(ours, tmp_path / "back")
-    assert farthest(ours, peer(back), length) < 1e-4
+    parity(tmp_path / "there", theirs, registry)
+    back = written(built(tmp_path / "there", registry), tmp_path / "back")
+    parity(back, peer(back), registry, beams=0)
     assert same(HuggingFace().read(tmp_path / "there"), HuggingFace().read(back))
 
 
@@ -192,7 +239,7 @@ def test_without_the_prefix_and_with_old_buffers_and_a_tied_head_it_is_the_same(
     tensors = {name.removeprefix("transformer."): t for name, t in load_file(tmp_path / "a" / SINGLE).items()}
     tensors["lm_head.weight"] = tensors["wte.weight"].clone()
     for number in range(5):
-        tensors[f"h.{number}.attn.bias"] = torch.ones(1, 1, 33, 33, dtype=torch.uint8)
+        tensors[f"h.{number}.attn.bias"] = torch.ones(1, 1, 211, 211, dtype=torch.uint8)
         tensors[f"h.{number}.attn.masked_bias"] = torch.tensor(-1e4)
     save_file(tensors, tmp_path / "a" / SINGLE)
     assert same(HuggingFace().read(tmp_path / "a"), there)
@@ -362,6 +409,17 @@ SPOILT: dict[str, tuple[Callable[[Path], None], type[AigcError], str]] = {
     "no index": (index([]), DamagedFileError, "holds no JSON object"),
     "no tokenizer": (bare, DataError, "holds no tokenizer (tokenizer.json, or vocab.json with merges.txt)"),
     "tokenizer": (content("tokenizer.json", b"[]"), DamagedFileError, "tokenizer.json: holds no JSON object"),
+    "added tokens": (
+        content("tokenizer_config.json", b'{"added_tokens_decoder": [3]}'), DamagedFileError, "added_tokens_decoder is",
+    ),
+    "an added text": (
+        content("tokenizer_config.json", b'{"added_tokens_decoder": {"3": "x"}}'), DamagedFileError, "is malformed",
+    ),
+    "special tokens": (
+        content("tokenizer_config.json", b'{"additional_special_tokens": 3, "add_bos_token": 1}'), DataError,
+        "add_bos_token = true",
+    ),
+    "half a pair": (setting("activation_function", "\ud800"), DamagedFileError, "holds half of a surrogate pair"),
     "another tokenizer": (
         content("tokenizer.json", b'{"model": {"type": "Unigram"}}'), DataError, "a model of type 'Unigram'",
     ),
