@@ -118,15 +118,15 @@ class Greedy(Sampler[LanguageModel, O]):
 
     def pick(self, logits: Tensor, uniform: Tensor | None, left: dict[str, Tensor]) -> Tensor:
         """[n] tokens of logits [n, V]; notes in `left` how many tokens each filter has left."""
-        likeliest: Tensor = logits.argmax(1)
-        return likeliest
+        return logits.argmax(1)
 
 
 class Sample(Greedy[SampleOptions]):
     """Tokens by their probability, as the filters leave them."""
 
     def uniform(self, block: Block) -> Tensor:
-        return torch.special.ndtr(block.randn(AHEAD).double())  # the normal's CDF
+        values: Tensor = torch.special.ndtr(block.randn(AHEAD).double())  # the normal's CDF
+        return values
 
     def pick(self, logits: Tensor, uniform: Tensor | None, left: dict[str, Tensor]) -> Tensor:
         options = self.options

@@ -67,7 +67,8 @@ def test_repetition_makes_seen_tokens_less_likely_whatever_their_sign() -> None:
 
 @pytest.mark.parametrize(
     ("text", "n", "expected"),
-    [([1, 2, 3, 1, 2], 3, [3]), ([1, 2, 1, 3, 1], 2, [2, 3]), ([1, 2], 3, []), ([], 1, []), ([4, 4, 5], 1, [4, 5]), ([1, 1, 1], 2, [1, 1])],
+    [([1, 2, 3, 1, 2], 3, [3]), ([1, 2, 1, 3, 1], 2, [2, 3]), ([1, 2], 3, []), ([], 1, []), ([4, 4, 5], 1, [4, 5]),
+     ([1, 1, 1], 2, [1, 1])],
 )  # fmt: skip
 def test_what_would_repeat_a_sequence(text: list[int], n: int, expected: list[int]) -> None:
     assert filters.repeating(text, n) == expected
