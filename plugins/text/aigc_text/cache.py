@@ -26,9 +26,7 @@ class Memory:
     """
 
     def __init__(self, model: GPT, rows: int, room: int) -> None:
-        found = kernels(model)
-        self.products = found.layers if rows > 1 else found.layers_alone
-        self.head = found.head if rows > 1 else found.head_alone
+        self.kernels = kernels(model)
         self.lengths = [0] * rows
         self.room = min(room, model.config.context)
         self.heads, self.width = model.config.heads, model.config.width // model.config.heads
@@ -95,7 +93,7 @@ def _read(model: GPT, tokens: Tensor, memory: Memory, slot: int) -> Tensor:
     if start and len(tokens) > 1:
         mask = torch.ones(len(tokens), length, dtype=torch.bool, device=tokens.device).tril(start)
     x = model.embed(tokens, torch.arange(start, length, device=tokens.device))
-    for layer, kept in zip(memory.products, memory.layers, strict=True):
+    for layer, kept in zip(memory.kernels.layers, memory.layers, strict=True):
         qkv = layer.qkv(normed(x, layer.ln_1)).view(len(tokens), 3, memory.heads, memory.width)
         kept[slot, start:length] = qkv[:, 1:]
         keys, values = kept[slot : slot + 1, :length].transpose(1, 3).unbind(2)
@@ -120,7 +118,7 @@ def _step(model: GPT, tokens: Tensor, memory: Memory, slots: list[int], lengths:
     )
     x = model.embed(tokens, torch.tensor(lengths, device=tokens.device))
     mixed = x.new_empty(len(slots), memory.heads, memory.width)
-    for layer, kept in zip(memory.products, memory.layers, strict=True):
+    for layer, kept in zip(memory.kernels.layers, memory.layers, strict=True):
         qkv = layer.qkv(normed(x, layer.ln_1)).view(len(slots), 3, memory.heads, memory.width)
         for first, count, slot, length in groups:
             part = qkv if count == len(slots) else qkv[first : first + count]
@@ -146,7 +144,7 @@ def _rest(layer: Layer, x: Tensor, mixed: Tensor) -> Tensor:
 
 
 def _logits(model: GPT, x: Tensor, memory: Memory) -> Tensor:
-    return memory.head(normed(x, model.ln_f))[:, : model.tokenizer.size]
+    return memory.kernels.head(normed(x, model.ln_f))[:, : model.tokenizer.size]
 
 
 def _groups(slots: list[int], lengths: list[int]) -> Iterator[tuple[int, int, int, int]]:

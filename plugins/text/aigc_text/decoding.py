@@ -156,7 +156,7 @@ def agree(model: LanguageModel, size: int, rows: int) -> bool:
 
 def _trial(model: LanguageModel, texts: Tensor) -> Tensor:
     """[n, V] logits after a few tokens that differ from text to text."""
-    memory = model.memory(max(2, len(texts)), TRIED)  # with room for one text, other kernels would be taken
+    memory = model.memory(len(texts), TRIED)
     places = torch.arange(len(texts), device=texts.device)
     read = [
         model.advance(((texts * 7 + step * 5) % model.tokenizer.size)[:, None], memory, places)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 PACKED_FOR: Final = 32
 """Rows that weights are laid out for by oneDNN; that layout is good for fewer rows as well."""
-SMALL: Final = 1 << 20
-"""Elements of a matrix under which one row is multiplied by it unpacked: it stays in the cache, and calls count."""
 FUSED: Final = {
     "gelu_tanh": ("gelu", "tanh"),
     "gelu": ("gelu", "none"),
@@ -29,7 +26,8 @@ FUSED: Final = {
 class Matrix:
     """Rows x [n, ins] to x W^T + b [n, outs], with what comes after it where a kernel can do that as well.
 
-    On CPUs the weights are kept a second time, as oneDNN lays them out: 2.2 times as fast as in rows, for 32 texts.
+    On CPUs the weights are kept a second time, as oneDNN lays them out: 2.2 times as fast as in rows for 32 texts,
+    and for one text too, where they do not fit into the cache: there it is the memory's speed.
     """
 
     def __init__(self, module: nn.Module, activation: str | None = None) -> None:
@@ -45,12 +43,10 @@ class Matrix:
         self.weight = weight if isinstance(weight, Tensor) else None
         bias = getattr(module, "bias", None)
         self.bias = bias if isinstance(bias, Tensor) else None
-        self.lone = False
-        """Whether one row is multiplied by the matrix as it is."""
         self.plain = isinstance(module, nn.Linear | nn.Embedding)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.packed is not None and not (self.lone and len(x) == 1):
+        if self.packed is not None:
             name, how = self.after
             out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, name, [], how)
             return out
@@ -59,16 +55,9 @@ class Matrix:
         )
         return out if self.activation is None else self.activation(out)
 
-    def alone(self) -> Matrix:
-        """The same for texts that are always read one at a time. For all others the kernel must not depend on the
-        number of rows, since no two of them give the same bits."""
-        made = copy(self)
-        made.lone = self.weight is not None and self.weight.numel() < SMALL
-        return made
-
     def onto(self, x: Tensor, residual: Tensor) -> Tensor:
         """residual [n, outs] + (x W^T + b)"""
-        if self.packed is not None and not (self.lone and len(x) == 1):
+        if self.packed is not None:
             out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
                 x, residual, self.packed, self.bias, "add"
             )
@@ -93,14 +82,6 @@ class Layer:
         self.up, self.down = Matrix(block.mlp.up, activation), Matrix(block.mlp.down)
         self.scale = block.attn.scale
 
-    def alone(self) -> Layer:
-        """See `Matrix.alone`."""
-        made = copy(self)
-        made.qkv, made.proj, made.up, made.down = (
-            m.alone() for m in (self.qkv, self.proj, self.up, self.down)
-        )
-        return made
-
 
 class Kernels:
     """All of a GPT's products. Kept with the network, and made again where its weights have changed."""
@@ -109,7 +90,6 @@ class Kernels:
         self.state = state
         self.layers = [Layer(block, model.config.activation) for block in model.blocks]
         self.head = Matrix(model.wte if model.config.tied else model.head)
-        self.layers_alone, self.head_alone = [layer.alone() for layer in self.layers], self.head.alone()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """None: a copy of the network has weights of its own."""
