@@ -4,7 +4,7 @@
     python benchmarks/text.py --int8 WEIGHTS --text FILE        the perplexity that int8 costs
 
 `--peers` holds `transformers_gpt.py`. Each pair is a run of ours and one of the peer's, one after the other, each in a
-process of its own with two threads; the figure is the median of the ratios. Both continue 8 tokens by 128, greedily,
+process of its own with as many threads; the figure is the median of the ratios. Both continue 8 tokens by 128, greedily,
 after a warm-up of 4. Time is of the whole call, the reading of the prompts too. Prints two tables; fails if a bound
 is missed. Takes about five minutes.
 """
@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-TOKENS, PROMPT, WARM, THREADS = 128, 8, 4, 2
+TOKENS, PROMPT, WARM = 128, 8, 4
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,13 @@ RACES = [
 
 def build(shape: Mapping[str, Any], weights: str, precision: str) -> Any:
     """A network of fresh weights, with a tokenizer of as many tokens."""
-    from aigc_core.specs import DataInfo
     from aigc_text.coders import Characters
     from aigc_text.config import GPTConfig
     from aigc_text.gpt import GPT
     from aigc_text.int8 import convert
     from aigc_text.vocabulary import TextTokenizer
+
+    from aigc_core.specs import DataInfo
 
     shape = dict(shape)
     first = 0x4E00 if shape["vocabulary"] > 1000 else 33
@@ -72,11 +73,11 @@ def build(shape: Mapping[str, Any], weights: str, precision: str) -> Any:
 
 def child(shape: Mapping[str, Any], batch: int, weights: str, precision: str) -> dict[str, float]:
     """One generation of ours: seconds to the first token, and to the last."""
-    from aigc_core.interfaces import Block
     from aigc_text.options import GreedyOptions
     from aigc_text.samplers import Greedy
 
-    torch.set_num_threads(THREADS)
+    from aigc_core.interfaces import Block
+
     model = build(shape, weights, precision)
     rng = torch.Generator().manual_seed(1)
     table = model.tokenizer.coder.table
@@ -102,8 +103,7 @@ def child(shape: Mapping[str, Any], batch: int, weights: str, precision: str) ->
 
 def output(command: list[str]) -> tuple[list[dict[str, float]], float]:
     """The JSON lines that a process prints, and the bytes of memory that it had at most."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     lines = process.stdout.read().strip().splitlines()
     _, status, usage = os.wait4(process.pid, 0)
@@ -114,7 +114,6 @@ def output(command: list[str]) -> tuple[list[dict[str, float]], float]:
 
 def bandwidth(size: int = 1 << 26) -> float:
     """Bytes a second that are read by sums of much memory: the best of ten."""
-    torch.set_num_threads(THREADS)
     values, best = torch.ones(size), math.inf
     for _ in range(10):
         start = time.perf_counter()
@@ -125,7 +124,7 @@ def bandwidth(size: int = 1 << 26) -> float:
 
 def races(arguments: argparse.Namespace, folder: Path) -> bool:
     reads = bandwidth()
-    print(f"Measured: {reads / 1e9:.0f} GB/s are read, with {THREADS} threads.\n")
+    print(f"Measured: {reads / 1e9:.0f} GB/s are read, with {arguments.threads} threads.\n")
     print(
         "| model | batch | weights | ours, tokens/s | peer, tokens/s | ratio | at least | first token, ms | ",
         end="",
@@ -181,8 +180,9 @@ def perplexity(model: Any, text: str, texts: int = 32) -> float:
 
 
 def cost(arguments: argparse.Namespace) -> bool:
-    from aigc_core.weights.file import load
     from aigc_text.int8 import convert
+
+    from aigc_core.weights.file import load
 
     model: Any = load(arguments.int8).generator
     text = arguments.text.read_text(encoding="utf-8")
@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--python", default=sys.executable, help="of the peers' environment")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="+", default=["char", "gpt2"])
     parser.add_argument("--int8", help="weights of a trained model")
     parser.add_argument("--text", type=Path)
@@ -206,6 +207,8 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(child(*json.loads(arguments.child))))
         return
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    torch.set_num_threads(arguments.threads)
     if arguments.int8 and arguments.text:
         missed = cost(arguments)
     elif arguments.peers:

@@ -106,8 +106,16 @@ def _read(model: GPT, tokens: Tensor, memory: Memory, slot: int) -> Tensor:
 
 
 def _step(model: GPT, tokens: Tensor, memory: Memory, slots: list[int], lengths: list[int]) -> Tensor:
-    """The next token of each text: [n] to logits [n, V]."""
-    groups = list(_groups(slots, lengths))
+    """The next token of each text: [n] to logits [n, V].
+
+    The kernel of attention gives other bits on another thread. It shares out what it does in the order of the first
+    two axes: with the heads first, a head is always on the same thread, however many texts there are, if the threads
+    divide the heads; if not, each text is attended to by itself.
+    """
+    together = memory.heads % torch.get_num_threads() == 0
+    groups = (
+        list(_groups(slots, lengths)) if together else [(i, 1, s, lengths[i]) for i, s in enumerate(slots)]
+    )
     x = model.embed(tokens, torch.tensor(lengths, device=tokens.device))
     mixed = x.new_empty(len(slots), memory.heads, memory.width)
     for layer, kept in zip(memory.kernels.layers, memory.layers, strict=True):
@@ -116,12 +124,13 @@ def _step(model: GPT, tokens: Tensor, memory: Memory, slots: list[int], lengths:
             part = qkv if count == len(slots) else qkv[first : first + count]
             live = kept[slot : slot + count, : length + 1]
             live[:, length] = part[:, 1:]
-            keys, values = live.transpose(1, 3).unbind(2)
-            read = F.scaled_dot_product_attention(part[:, 0, :, None], keys, values, scale=layer.scale)
+            keys, values = live.permute(2, 3, 0, 1, 4).unbind(0)
+            queries = part[:, 0].transpose(0, 1)[:, :, None]
+            read = F.scaled_dot_product_attention(queries, keys, values, scale=layer.scale)[:, :, 0]
             if count == len(slots):
-                mixed = read
+                mixed = read.transpose(0, 1)
             else:
-                mixed[first : first + count] = read[:, :, 0]
+                mixed[first : first + count] = read.transpose(0, 1)
         x = _rest(layer, x, mixed.reshape(len(slots), -1))
     for slot, length in zip(slots, lengths, strict=True):
         memory.lengths[slot] = length + 1

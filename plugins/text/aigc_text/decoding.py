@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 MULTIPLE: Final = 4
 """Products run over rows in multiples of this, where those agree with the products of the whole block."""
 
+TRIED: Final = 3
+"""Tokens that such a trial reads, unless the context is shorter."""
+
 
 class Decoder:
     """The rows of a block that are still written.
@@ -68,8 +71,8 @@ class Decoder:
         of `rows`."""
         places = [place for place, row in self.row_at.items() if row in tokens]
         values = [tokens[self.row_at[place]] for place in places]
-        for row in tokens:
-            self.length[row] += 1
+        for place in places:
+            self.length[self.row_at[place]] += 1
         count = self._count(len(places))
         if count == len(places):
             return self._advance(values, places)
@@ -152,7 +155,11 @@ def agree(model: LanguageModel, size: int, rows: int) -> bool:
 
 
 def _trial(model: LanguageModel, texts: Tensor) -> Tensor:
-    """[n, V] logits after two tokens that differ from text to text."""
-    memory = model.memory(len(texts), 2)
-    model.advance((texts * 7 % model.tokenizer.size)[:, None], memory)
-    return model.advance((texts * 5 % model.tokenizer.size)[:, None], memory)
+    """[n, V] logits after a few tokens that differ from text to text."""
+    memory = model.memory(len(texts), TRIED)
+    places = torch.arange(len(texts), device=texts.device)
+    read = [
+        model.advance(((texts * 7 + step * 5) % model.tokenizer.size)[:, None], memory, places)
+        for step in range(min(TRIED, model.context or TRIED))
+    ]
+    return torch.cat(read, dim=1)

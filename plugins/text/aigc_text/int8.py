@@ -101,7 +101,8 @@ def product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     if len(rows) > FEW or x.device.type != "cpu" or weight.shape[1] % STRIDE:
         return F.linear(x, weight.to(x.dtype) * scale.to(x.dtype)[:, None])
     out = torch.ops.aten._weight_int8pack_mm(rows.bfloat16(), weight, scale.bfloat16())
-    return out.to(x.dtype).view(*x.shape[:-1], -1)
+    shaped: Tensor = out.to(x.dtype).view(*x.shape[:-1], -1)
+    return shaped
 
 
 @torch.no_grad()

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 PACKED_FOR: Final = 32
 """Rows that weights are laid out for by oneDNN; that layout is good for fewer rows as well."""
-SMALL: Final = 1 << 20
-"""Elements of a matrix under which one row is multiplied by it unpacked: it stays in the cache, and calls count."""
 FUSED: Final = {
     "gelu_tanh": ("gelu", "tanh"),
     "gelu": ("gelu", "none"),
@@ -28,7 +26,8 @@ FUSED: Final = {
 class Matrix:
     """Rows x [n, ins] to x W^T + b [n, outs], with what comes after it where a kernel can do that as well.
 
-    On CPUs the weights are kept a second time, as oneDNN lays them out: 2.2 times as fast as in rows, for 32 texts.
+    On CPUs the weights are kept a second time, as oneDNN lays them out: 2.2 times as fast as in rows for 32 texts,
+    and for one text too, where they do not fit into the cache: there it is the memory's speed.
     """
 
     def __init__(self, module: nn.Module, activation: str | None = None) -> None:
@@ -44,11 +43,10 @@ class Matrix:
         self.weight = weight if isinstance(weight, Tensor) else None
         bias = getattr(module, "bias", None)
         self.bias = bias if isinstance(bias, Tensor) else None
-        self.small = self.weight is not None and self.weight.numel() < SMALL
         self.plain = isinstance(module, nn.Linear | nn.Embedding)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.packed is not None and not (self.small and len(x) == 1):
+        if self.packed is not None:
             name, how = self.after
             out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, name, [], how)
             return out
@@ -59,7 +57,7 @@ class Matrix:
 
     def onto(self, x: Tensor, residual: Tensor) -> Tensor:
         """residual [n, outs] + (x W^T + b)"""
-        if self.packed is not None and not (self.small and len(x) == 1):
+        if self.packed is not None:
             out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
                 x, residual, self.packed, self.bias, "add"
             )
@@ -69,7 +67,7 @@ class Matrix:
 
 def packs(weight: Tensor) -> bool:
     """Whether oneDNN has a layout of its own for such weights here."""
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or not torch._C._has_mkldnn:
         return False
     half = weight.dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return half or weight.dtype == torch.float32

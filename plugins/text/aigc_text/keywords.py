@@ -99,8 +99,8 @@ class Plan:
         """What the keywords cost: perplexity with them, and of the same sample without, by the same random values."""
         return {
             "perplexity": text.perplexity,
-            "perplexity_without": plain.perplexity,
-            "ratio": text.perplexity / plain.perplexity,
+            "perplexity_without": plain.perplexity if plain.generated else None,  # it may have ended at once
+            "ratio": text.perplexity / plain.perplexity if plain.generated else None,
             "forced_tokens": self.rows[row].tokens,
         }
 

@@ -82,7 +82,7 @@ def linear(config: LanguageConfig, ins: int, outs: int, bias: bool = True) -> nn
     return Int8Linear(ins, outs, bias) if is_int8(config) else nn.Linear(ins, outs, bias)
 
 
-def embedding(config: LanguageConfig, rows: int, width: int) -> nn.Module:
+def embedding(config: LanguageConfig, rows: int, width: int) -> TokenEmbedding | Int8Embedding:
     """The vectors [rows, width] of a model's tokens, in the form that its config asks for."""
     return Int8Embedding(rows, width) if is_int8(config) else TokenEmbedding(rows, width)
 

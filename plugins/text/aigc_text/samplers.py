@@ -125,7 +125,8 @@ class Sample(Greedy[SampleOptions]):
     """Tokens by their probability, as the filters leave them."""
 
     def uniform(self, block: Block) -> Tensor:
-        return torch.special.ndtr(block.randn(AHEAD).double())  # the normal's CDF
+        values: Tensor = torch.special.ndtr(block.randn(AHEAD).double())  # the normal's CDF
+        return values
 
     def pick(self, logits: Tensor, uniform: Tensor | None, left: dict[str, Tensor]) -> Tensor:
         options = self.options
@@ -188,11 +189,11 @@ class Choice:
             logits = left["no_repeat_ngram"] = filters.forbid(logits, banned)
         early = [
             t.generated < options.min_tokens or (plan is not None and plan.missing(r))
-            for r, t in zip(rows, texts)
+            for r, t in zip(rows, texts, strict=True)
         ]
         if any(early):
             logits = left["min_tokens"] = filters.forbid(
-                logits, [self._ends(t) if e else [] for t, e in zip(texts, early)]
+                logits, [self._ends(t) if e else [] for t, e in zip(texts, early, strict=True)]
             )
         return logits
 
