@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aigc_text.kernels import Layer, kernels, normed
+from aigc_text.kernels import Layer, kernels
 
 if TYPE_CHECKING:
     from aigc_text.gpt import GPT
@@ -32,7 +32,23 @@ class Memory:
         self.heads, self.width = model.config.heads, model.config.width // model.config.heads
         like = model.wpe.weight
         shape = (rows, self.room, 2, self.heads, self.width)
-        self.layers = [torch.empty(shape, dtype=like.dtype, device=like.device) for _ in model.blocks]
+        make = (
+            torch.zeros if like.is_cuda else torch.empty
+        )  # there what was never written is read, and masked
+        self.layers = [make(shape, dtype=like.dtype, device=like.device) for _ in model.blocks]
+        self.graphs: dict[int, Any] = {}
+        """On a GPU, the captured steps of so many texts."""
+
+    def captured(self, model: GPT, tokens: Tensor, slots: list[int], lengths: list[int]) -> Tensor:
+        """A step on a GPU, where the room must stay as it is: kernels are captured once for so many texts."""
+        from aigc_text.captured import Captured
+
+        if len(slots) not in self.graphs:
+            self.graphs[len(slots)] = Captured(model, self, len(slots))
+        logits: Tensor = self.graphs[len(slots)](tokens, lengths, slots)
+        for slot, length in zip(slots, lengths, strict=True):
+            self.lengths[slot] = length + 1
+        return logits
 
     def copy(self, source: Sequence[int], target: Sequence[int]) -> None:
         """What the texts `source` have read is what the texts `target` have read, from now on."""
@@ -58,6 +74,7 @@ class Memory:
                 layer = old.new_empty(old.shape[0], self.room, *old.shape[2:])
                 layer[:, : old.shape[1]] = old
                 self.layers[number] = layer
+            self.graphs.clear()
 
 
 def memory(model: GPT, rows: int, room: int) -> Memory:
@@ -70,10 +87,15 @@ def advance(model: GPT, tokens: Tensor, memory: Memory, rows: Tensor | None = No
     """See `LanguageModel.advance`. More than one token of a text are read by themselves, text by text; the next tokens
     of all texts are read together, but attended to by texts of one length, so that no text's numbers depend on how
     long another is. Raises UsageError if a text gets longer than the context."""
+    if torch.is_autocast_enabled(tokens.device.type):  # the products below have no casts within
+        with torch.autocast(tokens.device.type, enabled=False):
+            return advance(model, tokens, memory, rows)
     slots = list(range(len(tokens))) if rows is None else rows.tolist()
     if tokens.shape[1] == 1:
         lengths = [memory.lengths[slot] for slot in slots]
         _reserve(model, memory, max(lengths) + 1)
+        if tokens.is_cuda:
+            return memory.captured(model, tokens[:, 0], slots, lengths)
         return _step(model, tokens[:, 0], memory, slots, lengths)
     padding = (tokens < 0).sum(1).tolist()
     read = [_read(model, tokens[i, padding[i] :], memory, slot) for i, slot in enumerate(slots)]
@@ -94,7 +116,7 @@ def _read(model: GPT, tokens: Tensor, memory: Memory, slot: int) -> Tensor:
         mask = torch.ones(len(tokens), length, dtype=torch.bool, device=tokens.device).tril(start)
     x = model.embed(tokens, torch.arange(start, length, device=tokens.device))
     for layer, kept in zip(memory.kernels.layers, memory.layers, strict=True):
-        qkv = layer.qkv(normed(x, layer.ln_1)).view(len(tokens), 3, memory.heads, memory.width)
+        qkv = layer.qkv(layer.ln_1(x)).view(len(tokens), 3, memory.heads, memory.width)
         kept[slot, start:length] = qkv[:, 1:]
         keys, values = kept[slot : slot + 1, :length].transpose(1, 3).unbind(2)
         mixed = F.scaled_dot_product_attention(
@@ -119,7 +141,7 @@ def _step(model: GPT, tokens: Tensor, memory: Memory, slots: list[int], lengths:
     x = model.embed(tokens, torch.tensor(lengths, device=tokens.device))
     mixed = x.new_empty(len(slots), memory.heads, memory.width)
     for layer, kept in zip(memory.kernels.layers, memory.layers, strict=True):
-        qkv = layer.qkv(normed(x, layer.ln_1)).view(len(slots), 3, memory.heads, memory.width)
+        qkv = layer.qkv(layer.ln_1(x)).view(len(slots), 3, memory.heads, memory.width)
         for first, count, slot, length in groups:
             part = qkv if count == len(slots) else qkv[first : first + count]
             live = kept[slot : slot + count, : length + 1]
@@ -140,11 +162,11 @@ def _step(model: GPT, tokens: Tensor, memory: Memory, slots: list[int], lengths:
 def _rest(layer: Layer, x: Tensor, mixed: Tensor) -> Tensor:
     """A block after its attention: x and what the heads have read, both [n, width], to [n, width]."""
     x = layer.proj.onto(mixed, x)
-    return layer.down.onto(layer.up(normed(x, layer.ln_2)), x)
+    return layer.down.onto(layer.up(layer.ln_2(x)), x)
 
 
 def _logits(model: GPT, x: Tensor, memory: Memory) -> Tensor:
-    return memory.kernels.head(normed(x, model.ln_f))[:, : model.tokenizer.size]
+    return memory.kernels.head(memory.kernels.ln_f(x))[:, : model.tokenizer.size]
 
 
 def _groups(slots: list[int], lengths: list[int]) -> Iterator[tuple[int, int, int, int]]:

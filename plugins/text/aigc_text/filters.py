@@ -21,6 +21,12 @@ def repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
 def forbid(logits: Tensor, tokens: Sequence[Sequence[int]]) -> Tensor:
     """Takes out tokens of each row."""
+    if (
+        tokens and len(tokens[0]) == 1 and all(those == tokens[0] for those in tokens)
+    ):  # the end alone, mostly
+        logits = logits.clone()
+        logits.select(1, tokens[0][0]).fill_(-torch.inf)
+        return logits
     rows = [row for row, those in enumerate(tokens) for _ in those]
     columns = [token for those in tokens for token in those]
     logits = logits.clone()

@@ -73,11 +73,21 @@ def packs(weight: Tensor) -> bool:
     return half or weight.dtype == torch.float32
 
 
+class Norm:
+    """A layer norm of x [n, width], by the function: a module's call costs as much as the norm of a row."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        self.given = tuple(norm.normalized_shape), norm.weight, norm.bias, norm.eps
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.layer_norm(x, *self.given)
+
+
 class Layer:
     """What one block of a GPT computes with."""
 
     def __init__(self, block: Any, activation: str) -> None:
-        self.ln_1, self.ln_2 = block.ln_1, block.ln_2
+        self.ln_1, self.ln_2 = Norm(block.ln_1), Norm(block.ln_2)
         self.qkv, self.proj = Matrix(block.attn.qkv), Matrix(block.attn.proj)
         self.up, self.down = Matrix(block.mlp.up, activation), Matrix(block.mlp.down)
         self.scale = block.attn.scale
@@ -90,6 +100,7 @@ class Kernels:
         self.state = state
         self.layers = [Layer(block, model.config.activation) for block in model.blocks]
         self.head = Matrix(model.wte if model.config.tied else model.head)
+        self.ln_f = Norm(model.ln_f)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """None: a copy of the network has weights of its own."""
@@ -105,8 +116,3 @@ def kernels(model: GPT) -> Kernels:
     made = Kernels(model, state)
     model.__dict__["_kernels"] = made  # no module, no tensor: nothing that is saved
     return made
-
-
-def normed(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """x [n, width], by the function: a module's call costs as much as the norm of a row."""
-    return torch.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)

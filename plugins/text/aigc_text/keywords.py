@@ -69,8 +69,7 @@ class Plan:
         need = self._need(options.keywords)
         if need > self.limits[row]:
             raise UsageError(
-                f"{len(options.keywords)} keywords of {need} tokens do not fit into {reason}; give fewer or shorter "
-                "ones, or more room"
+                f"keywords of {need} tokens in all do not fit into {reason}; give fewer or shorter ones, or more room"
             )
 
     def missing(self, row: int) -> bool:

@@ -37,7 +37,7 @@ class GreedyOptions(TextOptions):
     no_repeat_ngram: int = Field(0, ge=0, le=1024, description="no sequence of so many tokens twice; 0: any")
     keywords: tuple[str, ...] = Field((), description="texts that are in the output, whatever it costs")
     window: bool = Field(
-        False, description="beyond the context, go on from its last half; else the text ends there"
+        True, description="beyond the context, go on from its last half; false: the text ends there"
     )
     explain: bool = Field(
         False, description="note the probability, rank, entropy and what filters left, token by token"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from aigc_text.captured import static_step
 from aigc_text.decoding import Decoder, agree
 from aigc_text.gpt import GPT
 from aigc_text.kernels import packs
@@ -30,6 +31,26 @@ def test_logits_with_a_memory_are_those_without(config: dict[str, object]) -> No
     assert (model.advance(tokens[:, 7:11], memory) - whole[:, 10]).abs().max() < 1e-4
     for place in range(11, 40):
         assert (model.advance(tokens[:, place : place + 1], memory) - whole[:, place]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_a_step_of_fixed_shapes_gives_what_the_usual_one_does(config: dict[str, object]) -> None:
+    """What is captured on a GPU, here as it is."""
+    model = gpt(**config)  # type: ignore[arg-type]
+    tokens = torch.randint(0, model.tokenizer.size, (3, 12), generator=torch.Generator().manual_seed(0))
+    usual, fixed = model.memory(4, 16), model.memory(4, 16)
+    for memory in (usual, fixed):
+        for layer in memory.layers:
+            layer.zero_()
+        for row, length in enumerate((3, 9, 5)):
+            model.advance(tokens[row : row + 1, :length], memory, torch.tensor([row]))
+    for place in range(3):
+        lengths = torch.tensor(fixed.lengths[:3])
+        with torch.inference_mode():
+            found = static_step(model, tokens[:, place], lengths, torch.arange(3), fixed)
+        wanted = model.advance(tokens[:, place : place + 1], usual, torch.arange(3))
+        assert (found - wanted).abs().max() < 1e-5
+        fixed.lengths[:3] = [length + 1 for length in fixed.lengths[:3]]
 
 
 def test_texts_of_different_lengths_are_read_from_their_first_token_on() -> None:

@@ -74,11 +74,11 @@ def test_nothing_ends_a_text_before_its_keywords() -> None:
     [
         (
             {"max_tokens": 3, "keywords": ("夏天", "海边")},
-            "2 keywords of 4 tokens do not fit into max_tokens=3",
+            "keywords of 4 tokens in all do not fit into max_tokens=3",
         ),
         (
-            {"keywords": ("abcdefghijk",)},
-            "1 keywords of 11 tokens do not fit into the 7 tokens that the model's context",
+            {"keywords": ("abcdefghijk",), "window": False},
+            "keywords of 11 tokens in all do not fit into the 7 tokens that the model's context",
         ),
         ({"keywords": ("ab\ncd",), "stop": ("\n",)}, "holds the stop string"),
     ],

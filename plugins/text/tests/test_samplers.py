@@ -180,7 +180,7 @@ def test_the_prompt_can_be_left_out() -> None:
 
 def test_the_context_ends_a_text_or_its_last_half_goes_on() -> None:
     model, here = gpt(context=16), block(4, ["abcdef", "", "x" * 16, "ab"])
-    texts(Greedy, GreedyOptions(max_tokens=40, min_tokens=40), model, here)
+    texts(Greedy, GreedyOptions(max_tokens=40, min_tokens=40, window=False), model, here)
     assert here.notes is not None
     assert [(note["tokens"], note["stopped"]) for note in here.notes] == [
         (11, "context"),
