@@ -41,6 +41,13 @@ def data_of(model_id: str) -> str:
     return SETS[default().models[model_id].modality]
 
 
+def small_options(model_id: str) -> dict[str, Any]:
+    """Options that make a language model small, so that tests are short; none for others."""
+    small = {"layers": 1, "width": 16, "heads": 2, "context": 16}
+    known = default().load(model_id).config.model_fields
+    return {k: v for k, v in small.items() if k in known} if "tokenizer" in known else {}
+
+
 def quick_options(model_id: str, sampler: str | None = None) -> dict[str, Any]:
     """Options of a sampler that make short texts, so that tests are short."""
     model = default().load(model_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from helpers import data_of
+from helpers import data_of, small_options
 from torch import Tensor, distributed, nn
 
 from aigc_core.data.batches import Batches
@@ -105,7 +105,13 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _registered(model: str, batch_size: int, steps: int, settings: Settings) -> dict[str, Any]:
-    planned = plan(model, data_of(model), steps=steps, options={"batch_size": batch_size}, settings=settings)
+    planned = plan(
+        model,
+        data_of(model),
+        steps=steps,
+        options={"batch_size": batch_size, **small_options(model)},
+        settings=settings,
+    )
     engine = AccelerateEngine(planned.seed, batch_size, steps, settings=settings)
     generator = planned.build().train()
     engine.set_up()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import data_of, quick_options, write_pictures
+from helpers import data_of, quick_options, small_options, write_pictures
 
 from aigc_core import registry as registry_module
 from aigc_core.modality import default_ending
@@ -54,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if model_id not in files:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("AIGC_HOME", str(home))
-                options = {"batch_size": 64}
+                options = {"batch_size": 64, **small_options(model_id)}
                 files[model_id] = train(
                     model_id, data_of(model_id), steps=30, options=options, name="trained"
                 ).path

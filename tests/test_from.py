@@ -98,7 +98,12 @@ def test_adapters_need_their_base_and_a_training_of_adapters(first: Trained, aig
         train("text/gpt", TEXT, name="x", steps=1, options=SMALL, adapters=True)
     with pytest.raises(UsageError, match="the option that trains adapters"):
         train("text/gpt", TEXT, name="x", steps=1, base="first", options={"batch_size": 8}, adapters=True)
-    assert aigc("weights", "rm", "first@1").code == 0
+    needed = aigc("weights", "rm", "first@1")
+    assert (needed.code, "second@1 is adapters that are added to first@1" in needed.error) == (2, True)
+    assert "added to sha256:" in aigc("weights", "show", "second").out
+    aigc_core.list_weights()[0].store.remove("first@1")
+    with pytest.raises(UsageError, match="give those by --from"):
+        train("text/gpt", TEXT, name="x", steps=1, options={**SMALL, "lora": 2})
     lost = aigc("sample", done.weights)
     assert (lost.code, first.record["tensors_digest"] in lost.error) == (3, True)
     assert "pull or import those" in lost.error

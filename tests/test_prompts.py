@@ -217,6 +217,23 @@ def test_stream_prints_the_texts_in_their_order_and_keeps_no_file(
     assert "--stream is for texts, and these weights make image" in aigc("sample", gan, "--stream").error
 
 
+def test_a_file_that_aigc_did_not_make_is_not_written_over(
+    echo: str, aigc: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the very text that was trained on."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "echo.txt").write_text("mine")
+    refused = aigc("sample", "echo")
+    assert (refused.code, "aigc did not make it" in refused.error) == (2, True)
+    assert (tmp_path / "echo.txt").read_text() == "mine"
+    assert (
+        "--out echo-samples.txt"
+        in aigc("train", "echo/echo", "--data", SETS["text"], "--name", "echo", "--steps", 2).out
+    )
+    for seed in (1, 2):
+        assert aigc("sample", "echo", "--seed", seed, "--out", "own.txt").code == 0, "its own it replaces"
+
+
 def test_a_precision_that_the_model_does_not_have_is_refused(echo: str, aigc: Run) -> None:
     refused = aigc("sample", "echo", "--precision", "int8")
     assert (refused.code, "it does not declare 'int8-weights'" in refused.error) == (2, True)

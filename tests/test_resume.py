@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from forks import Forks
-from helpers import Run, data_of
+from helpers import Run, data_of, small_options
 from safetensors import safe_open
 
 from aigc_core.registry import default
@@ -45,7 +45,7 @@ class Trainings:
 
     @staticmethod
     def call(model: str, name: str, **more: Any) -> dict[str, Any]:
-        options = {"batch_size": 16}
+        options = {"batch_size": 16, **small_options(model)}
         common = {"steps": STEPS, "checkpoint_every": 3, "sheet_every": 30, "options": options}
         return {"model": model, "data": data_of(model), "name": name, **common, **more}
 

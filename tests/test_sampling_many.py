@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from helpers import Result, Run, data_of, quick_options, write_pictures
+from helpers import Result, Run, data_of, quick_options, small_options, write_pictures
 
 import aigc_core
 from aigc_core import registry as registry_module
@@ -62,7 +62,7 @@ def wait_for_pieces(out: Path, count: int) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_two_processes_write_what_one_does(model: str, tmp_path: Path, process: Run) -> None:
     """Whatever the environment says of threads."""
-    weights = train(model, data_of(model), steps=1, options={"batch_size": 32}).path
+    weights = train(model, data_of(model), steps=1, options={"batch_size": 32, **small_options(model)}).path
     options = quick_options(model)
     sample(weights, count=300, start=30, out=tmp_path / "one/x/", options=options)
     several = process(

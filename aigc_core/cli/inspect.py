@@ -9,7 +9,7 @@ import click
 from aigc_core.cli.common import WeightsName, fields, json_option, print_json
 from aigc_core.provenance.credentials import INSTALL, TRUST, Credentials
 from aigc_core.provenance.private import is_hidden
-from aigc_core.weights.card import data_line, pairs, training_line
+from aigc_core.weights.card import data_line, pairs, shape_of, training_line
 
 
 @click.command("inspect")
@@ -44,7 +44,7 @@ def _weights(found: dict[str, Any], verified: bool) -> None:
             "file": found["path"],
             "model": found["model"],
             "backend": f"{backend['distribution']} {backend['version']}, aigc-core {found['core']}",
-            "output": f"{found['output']['modality']} {'x'.join(map(str, found['output']['shape']))}",
+            "output": shape_of(found["output"]),
             "parameters": f"{found['parameters']:,}",
             "data": data_line(data),
             "config": pairs(found["config"]),

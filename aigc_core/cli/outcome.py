@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -38,6 +39,9 @@ def show_outcome(done: Trained, as_json: bool) -> None:
             f"kept {done.weights}: {training['steps']} steps in {done.seconds:.0f} s{resumed} ({metrics})"
         )
     click.echo(f"  digest  {done.record['tensors_digest']}")
-    out = done.weights.partition("@")[0] + default_ending(done.record["output"]["modality"])
+    name, ending = done.weights.partition("@")[0], default_ending(done.record["output"]["modality"])
+    out = (
+        f"{name}-samples{ending}" if Path(name + ending).exists() else name + ending
+    )  # which may be the data
     click.echo(f"  card    {program()} weights show {done.weights}")
     click.echo(f"  next    {program()} sample {done.weights} --out {out}")

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from aigc_core.cli.common import KeyValue, WeightsName, note, open_registry
-from aigc_core.errors import DataError, NotFoundError, UsageError
+from aigc_core.errors import AigcError, DataError, NotFoundError, UsageError
 from aigc_core.launch import launched
 from aigc_core.modality import default_ending
 from aigc_core.registry import default
@@ -140,6 +140,10 @@ def sample(
     }  # fmt: skip
     if streamed:
         _check_streamed(out, made, processes)
+        if explain:
+            raise UsageError(
+                "--explain is kept in the record of a file, and --stream keeps none: leave one of them out"
+            )
         from aigc_core.sampling.stream import stream
 
         with contextlib.redirect_stdout(sys.stderr):
@@ -156,6 +160,7 @@ def sample(
         count = len(images) or len(prompts) or 64
     signs = _signs(certificate, key, out, made)
     check_target(out, made, indices=range(start, start + count), shard=shard_size)
+    _check_foreign(out)
     if shared:
         _share(out, processes)
         return
@@ -219,6 +224,19 @@ def _print(chunks: Iterator[Chunk], turn: int) -> None:
                 break
             turn, between = turn + 1, SEPARATOR
     click.echo()
+
+
+def _check_foreign(out: str) -> None:
+    """Raises UsageError rather than write over a file that aigc did not make: the text that was trained on, perhaps."""
+    from aigc_core.sampling.records import read_record
+    from aigc_core.sampling.writers import holds_many
+
+    if holds_many(out) or not Path(out).is_file() or not Path(out).stat().st_size:
+        return
+    try:
+        read_record(Path(out))
+    except AigcError:
+        raise UsageError(f"{out} is there already, and aigc did not make it; choose another --out") from None
 
 
 def _signs(certificate: str | None, key: str | None, out: str, modality: str) -> tuple[str, str] | None:

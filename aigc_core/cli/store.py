@@ -22,10 +22,11 @@ from aigc_core.cli.common import (
     program,
     table,
 )  # fmt: skip
-from aigc_core.errors import DamagedFileError, MismatchError, UsageError
+from aigc_core.errors import AigcError, DamagedFileError, MismatchError, UsageError
 
 if TYPE_CHECKING:
     from aigc_core.weights.gc import Garbage
+    from aigc_core.weights.store import Store
     from aigc_core.weights.version import Version
 
 
@@ -205,8 +206,26 @@ def rm(weights: tuple[str, ...]) -> None:
     if bare := [name for name in weights if "@" not in name]:
         raise UsageError(f"name the version of {bare[0][:120]!r} to remove: NAME@3")
     for reference in weights:
+        _check_needed(Store(), reference)
         version = Store().remove(reference)
         click.echo(f"removed {version}; bring it back: aigc weights restore {version}")
+
+
+def _check_needed(store: Store, reference: str) -> None:
+    """Raises UsageError if adapters are kept alone that are nothing without these weights."""
+    going = store.version(reference)
+    digest = going.manifest.tensors_digest
+    if any(
+        digest == v.manifest.tensors_digest for v in store.versions(going.name) if v.number != going.number
+    ):
+        return
+    for version in store:
+        try:
+            base = version.manifest.record.get("base")
+        except AigcError:  # what can't be read needs nothing
+            continue
+        if base == digest:
+            raise UsageError(f"{version} is adapters that are added to {going}; remove those first")
 
 
 @click.command()

@@ -132,6 +132,7 @@ def request(
 ) -> Request:
     """Checks a request and loads its weights. Arguments and errors as in `aigc_core.sample`."""
     registry = registry or default()
+    prompts = (prompts,) if isinstance(prompts, str) else prompts
     if not isinstance(weights, Weights):
         if device is None:
             device = f"cuda:{_gpu()}" if torch.cuda.is_available() else "cpu"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aigc_core.errors import UsageError
+from aigc_core.interfaces.sampler import Sampler
 from aigc_core.registry import Registry
 from aigc_core.sampling.draw import block_of, sampling
 from aigc_core.sampling.request import Request, request
@@ -49,6 +50,7 @@ def stream(
     The chunks of a sample, put together, are the text that `aigc_core.sample` draws for the same arguments. Raises
     what that raises, before the first chunk; UsageError for a sampler that makes its texts as a whole.
     """
+    prompts = (prompts,) if isinstance(prompts, str) else prompts
     request_ = request(
         weights, count=count or max(len(prompts), 1), start=start, seed=seed, sampler=sampler, options=options,
         prompts=prompts, precision=precision, block=block, threads=threads, device=device, registry=registry,
@@ -63,7 +65,13 @@ def chunks(request_: Request) -> Iterator[Chunk]:
         raise UsageError(
             f"--stream is for texts; {weights.model.spec.id} makes {weights.model.spec.modality}s"
         )
-    sampler = weights.model.sampler(request_.sampler)(request_.options)
+    kind = weights.model.sampler(request_.sampler)
+    if kind.stream is Sampler.stream:
+        raise UsageError(
+            f"sampler {request_.sampler!r} of {weights.model.spec.id} makes a text as a whole: it can't be streamed; leave "
+            "out --stream, or choose another --sampler"
+        )
+    sampler = kind(request_.options)
     for number in request_.blocks:
         block = block_of(request_, number)
         texts = {row: Decoder() for row in block.rows}

@@ -119,13 +119,17 @@ class Session(Hooks):
 
         Raises UsageError where there is no such thing.
         """
+        found = self.trainer.adapters()
+        if found is not None and self.plan.base is None:
+            raise UsageError(
+                "adapters are added to weights, and here are none to begin with: give those by --from"
+            )
         if not self.plan.settings.adapters:
             return None
-        found = self.trainer.adapters() if self.plan.base is not None else None
         if found is None:
             raise UsageError(
                 "--adapters keeps what is added to weights: give those by --from, and the option that trains adapters "
-                f"(aigc models show {self.plan.model.spec.id})"
+                f"(-o lora=8 of text/gpt; aigc models show {self.plan.model.spec.id})"
             )
         return found
 

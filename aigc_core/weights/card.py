@@ -20,7 +20,8 @@ def card(manifest: Manifest) -> dict[str, str]:
         return {
             "model": str(record["model"]),
             "backend": f"{backend['distribution']} {backend['version']}, aigc-core {record['core']}",
-            "output": f"{output['modality']} {'x'.join(map(str, output['shape']))}",
+            "output": shape_of(output),
+            "adapters": f"alone, added to {record['base']}" if record.get("base") else "",
             "parameters": f"{record['parameters']:,}",
             "config": pairs(record["config"]),
             "data": data_line(data),
@@ -48,6 +49,12 @@ def training_line(training: Mapping[str, Any]) -> str:
         return f"elsewhere; imported from the form of {imported}"
     options = pairs(training["options"])
     return f"{training['steps']} steps, seed {training['seed']}{f', {options}' if options else ''}"
+
+
+def shape_of(output: Mapping[str, Any]) -> str:
+    """`image 1x28x28`, `text of any length`"""
+    shape = "x".join("of any length" if n == -1 else str(n) for n in output["shape"])
+    return f"{output['modality']} {shape}"
 
 
 def portrait(manifest: Manifest) -> str | None:

@@ -41,5 +41,7 @@ def convert(
     data = {key: record["data"][key] for key in ("name", "split", "digest", "count")}
     training = {**record["training"], "parents": [weights.tensors_digest], "converted": precision}
     made = in_precision(weights, precision).generator
-    content, _ = encode(made, weights.model, data, training, license=record["license"])
+    content, _ = encode(
+        made, weights.model, data, training, license=record["license"], parameters=record["parameters"]
+    )
     return golden.publish(store, name, content, {}, registry, remarks)

@@ -60,6 +60,7 @@ def encode(
     adapters: Mapping[str, tuple[Tensor, Tensor]] | None = None,
     base: str | None = None,
     license: str | None = None,
+    parameters: int | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """The bytes of a weights file, and the record inside it: the same for the same training.
 
@@ -92,7 +93,7 @@ def encode(
         "output": asdict(generator.output),
         "data": {**data, "info": {k: v for k, v in asdict(generator.data).items() if k != "assets"}},
         "training": training,
-        "parameters": sum(p.numel() for p in generator.parameters()),
+        "parameters": parameters or sum(p.numel() for p in generator.parameters()),
         "shared": shared,
         "tensors_digest": _digest(tensors),
         **({} if adapters is None else {"base": base}),

@@ -28,6 +28,7 @@ def placed(folder: Path) -> Iterator[Path]:
         try:
             yield temporary
             for path in temporary.iterdir():
+                path.chmod(0o644)  # whatever a library has chosen: it is there to be read by others
                 with open(path, "rb") as written:
                     os.fsync(written.fileno())
             sync_folder(temporary)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import field_validator
+import re
+from typing import Self
+
+from pydantic import field_validator, model_validator
 
 from aigc_core.options import Field, Options
 
@@ -27,6 +30,12 @@ class TextOptions(Options):
             raise ValueError("a stop string is empty")
         return tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in stop)
 
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens={self.min_tokens} are more than max_tokens={self.max_tokens}")
+        return self
+
 
 class GreedyOptions(TextOptions):
     """What samplers that write token by token can be told."""
@@ -48,7 +57,8 @@ class GreedyOptions(TextOptions):
     def _keywords(cls, keywords: tuple[str, ...]) -> tuple[str, ...]:
         if not all(keywords) or any("\0" in word for word in keywords):
             raise ValueError("a keyword is empty, or holds a 0 character, which would end the text")
-        return tuple(dict.fromkeys(keywords))
+        parts = [part.strip() for word in keywords for part in re.split("[，、]", word)]
+        return tuple(dict.fromkeys(part for part in parts if part))
 
 
 class SampleOptions(GreedyOptions):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from aigc_core.errors import UsageError
+from aigc_core.errors import DataError, UsageError
 from aigc_core.interfaces import Block
 from aigc_text.language import LanguageModel
 from aigc_text.options import TextOptions
@@ -107,8 +107,7 @@ class Stops:
 def open_texts(model: LanguageModel, block: Block, options: TextOptions) -> dict[int, Text]:
     """The texts of the rows that are asked for, which have their prompts so far.
 
-    Raises UsageError for a prompt that is longer than the context and not to be cut, DataError for a character of it
-    that has no token.
+    Raises UsageError for a prompt that is longer than the context and not to be cut, or has a character without a token.
     """
     stops = [stop.encode() for stop in options.stop]
     return {row: Text(tokens_of(model, block, row, options), stops) for row in block.rows}
@@ -119,7 +118,10 @@ def tokens_of(model: LanguageModel, block: Block, row: int, options: TextOptions
     if "\0" in prompt:
         raise UsageError(f"prompt {prompt[:20]!r} holds a 0 character, which ends a text; leave it out")
     # Without a prompt, what comes after the end of another document.
-    tokens: list[int] = model.tokenizer.encode(prompt).tolist() or [model.tokenizer.end]
+    try:
+        tokens: list[int] = model.tokenizer.encode(prompt).tolist() or [model.tokenizer.end]
+    except DataError as error:
+        raise UsageError(f"prompt {prompt[:20]!r}: {error}") from None
     if model.context is not None and len(tokens) > model.context:
         if not options.truncate:
             raise UsageError(
