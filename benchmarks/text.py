@@ -182,7 +182,7 @@ def perplexity(model: Any, text: str, texts: int = 32) -> float:
 def cost(arguments: argparse.Namespace) -> bool:
     from aigc_text.int8 import convert
 
-    from aigc_core.weights.file import load
+    from aigc_core import load
 
     model: Any = load(arguments.int8).generator
     text = arguments.text.read_text(encoding="utf-8")
