@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from aigc_core.registry import default
-from aigc_core.testing.material import SETS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Real data and the judge, where they lie beside the checkout; what needs them is skipped without."""
@@ -38,6 +37,8 @@ Run = Callable[..., Result]
 
 def data_of(model_id: str) -> str:
     """The tiny real data set of a registered model's modality."""
+    from aigc_core.testing.material import SETS  # it imports torch, and processes that race import this file
+
     return SETS[default().models[model_id].modality]
 
 
