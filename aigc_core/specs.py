@@ -16,7 +16,7 @@ API_VERSION: Final = 1
 GROUP_PREFIX: Final = "aigc.v"
 """Before the API's number in the name of the entry point group: `aigc.v1`."""
 
-CONDITIONS: Final = ("label", "prompt", "image")
+CONDITIONS: Final = ("label", "prompt", "image", "sound")
 """What sampling can be conditioned on."""
 
 CAPABILITIES: Final = {
@@ -39,7 +39,10 @@ class SamplerSpec:
     nfe: str = "1"
     """Network evaluations a sample, as a number or in terms of the options (`2 * steps - 1`)."""
     needs: tuple[str, ...] = ()
-    """What a request must bring beyond a seed: `image` (`label` and `prompt` are reserved)."""
+    """Of CONDITIONS: what a request must bring beyond a seed."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Options that name weights of another model, which it computes with too, and the id of that model:
+    `{"vocoder": "audio/vocoder"}`. The option is a text, empty for none."""
     random: bool = True
     """Whether another seed gives other samples; greedy and beam search find one text for a prompt."""
     block: int = 64
@@ -58,6 +61,8 @@ class DataNeeds:
     """Likewise; empty for no bound."""
     labels: bool = False
     """Whether it can't do without labels."""
+    transcripts: bool = False
+    """Whether it can't do without what is said in each sound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,23 +181,25 @@ class DataInfo:
     classes: tuple[str, ...] = ()
     """The names of the labels 0, 1, ...; empty where there are no labels."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What the modality needs beyond a shape, as JSON: the `sample_rate` of sound, the `encoding` of text."""
+    """What the modality needs beyond a shape, as JSON: the `encoding` of text; of sound the `sample_rate`, where they
+    are known the names of the `speakers`, and where it has transcripts the first few different ones, as `examples`."""
     assets: Mapping[str, bytes] = field(default_factory=dict)
-    """Files that belong to it: a tokenizer's. They travel in the weights file as tensors, beside the generator's."""
+    """Files that belong to it: a tokenizer's; the `characters` of all transcripts, in UTF-8, sorted. They travel in the
+    weights file as tensors, beside the generator's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """What a generator emits: the shape of one item and the range of its values.
 
-    Pictures and sounds: floats from `low` to `high`. Texts: whole numbers 0 .. 255, the bytes of UTF-8,
-    whatever the range; a 0 ends a text.
+    Pictures and sounds: floats from `low` to `high`; where sounds are of any length, NaN follows the end of one that
+    is shorter than others. Texts: whole numbers 0 .. 255, the bytes of UTF-8, whatever the range; a 0 ends a text.
     """
 
     modality: str
     """`image`, `audio` or `text`."""
     shape: tuple[int, ...]
-    """Of one item; (-1,) for texts of any length."""
+    """Of one item; (-1,) for texts and (channels, -1) for sounds of any length."""
     low: float = -1.0
     high: float = 1.0
     details: Mapping[str, Any] = field(default_factory=dict)

@@ -81,7 +81,8 @@ class Batches:
             self.dataset.fetch(index) if phase is None else self.dataset.fetch_shifted(index, phase)
         )
         x = self._kind.batch(items.to(self.device), self._output)
-        return Batch(x, index.to(self.device), None if labels is None else labels.to(self.device))
+        extras = {name: values.to(self.device) for name, values in self.dataset.fetch_extras(index).items()}
+        return Batch(x, index.to(self.device), None if labels is None else labels.to(self.device), extras)
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of steps start .. stop - 1."""

@@ -51,6 +51,10 @@ class Dataset(ABC):
         Raises DataError if an item has become unreadable.
         """
 
+    def fetch_extras(self, index: Tensor) -> Mapping[str, Tensor]:
+        """What there is to items beside themselves and labels: see `Batch.extras`."""
+        return {}
+
     @property
     def digest(self) -> str:
         """`sha256:...` over shape, items, labels and class names; the same for the same items, whatever form they were

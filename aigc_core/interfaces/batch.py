@@ -26,7 +26,9 @@ class Batch:
     labels: Tensor | None = None
     """[N] int64 in 0 .. len(classes) - 1; None where the data has no labels."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
-    """What a modality adds, each [N, ...]: lengths of sounds, tokens of a prompt."""
+    """What a modality adds, each [N, ...] int64. Of sounds: `length` [N], the samples of each before silence was added;
+    `speaker` [N], an index into the data's `speakers`, where those are known; `text` [N, L], where there are
+    transcripts: of each character one more than its place in the data's `characters`, then zeros."""
 
     def __len__(self) -> int:
         return self.x.shape[0]

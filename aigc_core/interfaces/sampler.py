@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -41,20 +41,38 @@ class Block:
     size: int
     device: torch.device
     labels: Tensor | None = None
-    """[size] int64, where labels are asked for."""
+    """[size] int64, where labels are asked for; see `labels_of`."""
     prompts: tuple[str, ...] | None = None
     """[size], where prompts are given."""
     images: Tensor | None = None
     """[size, C, H, W] float32 in the generator's output range, where pictures are given."""
+    sounds: Tensor | None = None
+    """[size, C, T] float32 in the generator's output range and at its sample rate, where sounds are given; NaN follows
+    the end of one that is shorter than another."""
+    parts: Mapping[str, Generator[Any]] = field(default_factory=dict)
+    """What the options name that `SamplerSpec.parts` names, loaded, in evaluation mode."""
     wanted: range | None = None
     """The rows that were asked for, None for all. Others may be left zero, if that does not change a bit of those."""
     notes: tuple[dict[str, Any], ...] | None = None
     """[size] what `note` has added, where somebody keeps it."""
+    pictures: dict[int, np.ndarray[Any, np.dtype[np.uint8]]] | None = None
+    """By row, what `show` was given, where somebody keeps it."""
 
     def note(self, row: int, **facts: Any) -> None:
         """Adds facts about a row, as JSON, to what is kept with its sample: what it cost, how well it went."""
         if self.notes is not None:
             self.notes[row].update(facts)
+
+    def show(self, row: int, picture: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        """Gives a picture [H, W] or [H, W, 3] to be kept beside a sample, where its file keeps one: how it came about."""
+        if self.pictures is not None:
+            self.pictures[row] = picture
+
+    def labels_of(self, classes: int) -> Tensor:
+        """[size] int64: the labels that are asked for, or each class in turn."""
+        if self.labels is not None:
+            return self.labels
+        return torch.tensor([index % classes for index in self.indices], device=self.device)
 
     @property
     def rows(self) -> range:
