@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aigc_core import DataNeeds, ModelSpec, SamplerSpec, hookimpl
+from aigc_core import hookimpl
 
 if TYPE_CHECKING:
     from aigc_core import Registrar
