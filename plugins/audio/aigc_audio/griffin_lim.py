@@ -27,7 +27,10 @@ def from_magnitudes(mel: Mel, magnitudes: Tensor, phases: Tensor, iterations: in
         return magnitudes.new_zeros(0)
 
     def inverse(transform: Tensor) -> Tensor:
-        return torch.istft(transform, s.fft, s.hop, s.window, mel.window, center=True, length=samples)
+        sound: Tensor = torch.istft(
+            transform, s.fft, s.hop, s.window, mel.window, center=True, length=samples
+        )
+        return sound
 
     angles = torch.polar(torch.ones_like(phases), phases * torch.pi)
     previous = torch.zeros_like(angles)
