@@ -53,7 +53,7 @@ def spectrum(mel: Mel, bands: Tensor, steps: int = 50) -> Tensor:
     """
     filters = mel.filters
     start = torch.linalg.pinv(filters) @ bands
-    found = start.clamp_min(float(bands.mean()) * 1e-3 + 1e-9)
+    found: Tensor = start.clamp_min(float(bands.mean()) * 1e-3 + 1e-9)
     wanted, gram = filters.T @ bands, filters.T @ filters
     for _ in range(steps):
         found = found * wanted / (gram @ found).clamp_min(1e-12)
