@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,19 @@ def real(split: str) -> Split:
 def trained(model: str, name: str, *options: str) -> None:
     """Trains by the command line, unless it is there."""
     given = [word for option in options for word in ("-o", option)]
-    command = [sys.executable, "-m", "aigc_core", "train", model, "--data", "fsdd", "--name", name, "--json", *given]
+    command = [
+        sys.executable,
+        "-m",
+        "aigc_core",
+        "train",
+        model,
+        "--data",
+        "fsdd",
+        "--name",
+        name,
+        "--json",
+        *given,
+    ]
     if (Path(os.environ["AIGC_HOME"]) / "store" / "aliases" / name).exists():
         return
     start = time.perf_counter()
@@ -82,7 +94,9 @@ def trained(model: str, name: str, *options: str) -> None:
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}")
     steps = json.loads(done.stdout)["steps"]
-    print(f"\n`{model}` {' '.join(options)}: {steps} steps in {time.perf_counter() - start:.0f} s\n", flush=True)
+    print(
+        f"\n`{model}` {' '.join(options)}: {steps} steps in {time.perf_counter() - start:.0f} s\n", flush=True
+    )
 
 
 def drawn(weights: Any, **arguments: Any) -> tuple[Clips, list[dict[str, Any]]]:
@@ -131,7 +145,11 @@ def speech(bounds: Bounds, ear: Any, rate: int, vocoder: str | None) -> None:
         for speaker in SPEAKERS:
             for seed in SEEDS:
                 made, noted = drawn(
-                    weights, prompts=DIGITS, seed=seed, sampler=sampler, options={**options, "speaker": speaker}
+                    weights,
+                    prompts=DIGITS,
+                    seed=seed,
+                    sampler=sampler,
+                    options={**options, "speaker": speaker},
                 )
                 clips += made
                 notes += noted
@@ -141,14 +159,10 @@ def speech(bounds: Bounds, ear: Any, rate: int, vocoder: str | None) -> None:
         if sampler == "griffin-lim":
             bounds.row("stopped by the gate", float(np.mean([n["stopped"] for n in notes])), 0.98)
             bounds.row("attention monotonic", float(np.mean([n["monotonic"] for n in notes])), 0.95)
-        def one(sampler: str = sampler, options: dict[str, Any] = options) -> Clips:
-            return drawn(weights, prompts=["seven"], sampler=sampler, options=options, threads=2)[0]
-
-        bounds.row(f"real-time factor of one word, `{sampler}`", real_time_factor(one, rate), factor, least=False)
-        bounds.row(
-            f"real-time factor of ten words, `{sampler}`",
-            real_time_factor(lambda s=sampler, o=options: drawn(weights, prompts=DIGITS, sampler=s, options=o, threads=2)[0], rate),  # type: ignore[misc]
-        )  # fmt: skip
+        for what, words, bound in (("one word", ["seven"], factor), ("ten words", list(DIGITS), None)):
+            arguments = {"prompts": words, "sampler": sampler, "options": options, "threads": 2}
+            found = real_time_factor(lambda arguments=arguments: drawn(weights, **arguments)[0], rate)  # type: ignore[misc]
+            bounds.row(f"real-time factor of {what}, `{sampler}`", found, bound, least=False)
 
 
 def vocoder(bounds: Bounds, ear: Any, test: Split) -> None:
@@ -175,14 +189,20 @@ def vocoder(bounds: Bounds, ear: Any, test: Split) -> None:
     )
     bounds.row("multi-resolution STFT distance of held-out clips: Griffin-Lim", theirs)
     bounds.row("the same: `audio/vocoder`", ours, theirs, least=False)
-    bounds.row("recognised: their mels through `audio/vocoder`", recogniser.accuracy(ear, neural, test.labels))
+    bounds.row(
+        "recognised: their mels through `audio/vocoder`", recogniser.accuracy(ear, neural, test.labels)
+    )
 
 
 def vae(bounds: Bounds, ear: Any, test: Split) -> None:
     """Each digit thirty times; and held-out clips through the latent and back."""
     weights = aigc_core.load("sounds")
     clips, _ = drawn(weights, count=300)
-    bounds.row("recognised: 300 of `audio/vae`, by class", recogniser.accuracy(ear, clips, torch.arange(300) % 10), 0.8)
+    bounds.row(
+        "recognised: 300 of `audio/vae`, by class",
+        recogniser.accuracy(ear, clips, torch.arange(300) % 10),
+        0.8,
+    )
     generator = weights.generator
     errors, heard = generator.reconstruction_errors(test.clips, test.labels)
     bounds.row("mel L1 of reconstructions, in nats", errors)
@@ -198,7 +218,16 @@ def listening_page(folder: Path, test: Split) -> None:
     parts = []
     for title, words in rows.items():
         name = title.replace(" ", "-").replace("/", "-")
-        command = [sys.executable, "-m", "aigc_core", "sample", *words, "--out", f"{folder / name}/", "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "aigc_core",
+            "sample",
+            *words,
+            "--out",
+            f"{folder / name}/",
+            "--quiet",
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         cells = "".join(
             f'<td>{digit}<br><audio controls src="{name}/{i:06d}.wav"></audio><br><img src="{name}/{i:06d}.wav.png"></td>'

@@ -16,7 +16,7 @@ from hums import install, trained, write_tone
 from PIL import Image
 
 import aigc_core
-from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError
+from aigc_core.errors import BackendError, UsageError
 from aigc_core.modality import modality
 from aigc_core.provenance.content import digest_of, read
 from aigc_core.provenance.replay import replay
@@ -69,7 +69,7 @@ def test_a_sample_is_the_same_alone_in_a_batch_and_in_every_file(
     assert whole.array.shape == (9, 1, ends.max())
     one = [drawn(hum, count=1, start=index) for index in range(1, 10)]
     assert [samples.array.shape[2] for samples in one] == ends.tolist(), "alone, nothing follows the end"
-    assert sum(map(digests, one), []) == digests(whole)
+    assert [digest for part in one for digest in digests(part)] == digests(whole)
     aigc_core.sample(hum, count=9, start=1, out=tmp_path / "a/f/")
     several = process("sample", hum, "-n", 9, "--start", 1, "--processes", 2, "--out", tmp_path / "b/f/")
     assert several.code == 0, several.err
