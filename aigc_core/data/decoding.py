@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -114,7 +114,7 @@ class _Source:
             raise ValueError(f"needs soundfile to be read; {INSTALL}") from None
         file.seek(0)
         sound = soundfile.SoundFile(file)
-        kind = "int32" if sound.subtype in WHOLE else "float64"
+        kind: Literal["int32", "float64"] = "int32" if sound.subtype in WHOLE else "float64"
 
         def blocks(frames: int) -> Iterator[npt.NDArray[Any]]:
             got, step = 0, max(1, VALUES // sound.channels)
