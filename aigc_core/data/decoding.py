@@ -58,9 +58,8 @@ def decode(
     """
     with _opened(file) as reader, _Source(reader) as source:
         there, frames = source.head
-        bounded = reading.trim is None and bool(reading.outside(frames / there))
-        if bounded:  # before it is decoded
-            raise OutsideError(reading.outside(frames / there))
+        if reading.trim is None and (reason := reading.outside(frames / there)):
+            raise OutsideError(reason)  # before it is decoded
         whole = length is None or there != rate or reading.trim is not None
         sound = source.mono(frames if whole or length is None else min(frames, length))
     if there != rate:
