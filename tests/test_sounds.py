@@ -198,7 +198,7 @@ def test_lines_of_a_metadata_file_say_what_is_said(tmp_path: Path, registry: Reg
     assert data.info.classes == ()
     characters = data.info.assets["characters"].decode()
     assert list(characters) == sorted(set("".join(spoken(data))))
-    missing = "no line of metadata.csv is about it (-d metadata=none ignores that file)"
+    missing = "no line of metadata.csv is about it"
     assert reasons(data) == {
         "metadata.csv:4": "there is no sound 'LJ-9'",
         "metadata.csv:5": "has 1 of 2 columns (file|text)",
@@ -214,6 +214,16 @@ def test_lines_of_a_metadata_file_say_what_is_said(tmp_path: Path, registry: Reg
     assert len(sounds(tmp_path, registry, metadata="none")) == 6
     with pytest.raises(DataError, match="no metadata file 'list.txt'"):
         sounds(tmp_path, registry, metadata="list.txt")
+    (tmp_path / "metadata.csv").write_text("LJ-1.wav,with a comma\nLJ-2.wav,and another\n")
+    with pytest.raises(
+        DataError, match=r"first metadata.csv:1: has 1 of 2 columns .* -d metadata=none ignores it"
+    ):
+        sounds(tmp_path, registry)
+    (tmp_path / "metadata.csv").write_text(f"LJ-1|{'x' * 20_000}\nLJ-2|short\n")
+    assert (
+        reasons(sounds(tmp_path, registry))["metadata.csv:1"]
+        == "its text has 20,000 characters, more than 16,384"
+    )
 
 
 def test_columns_can_name_speakers_and_splits_share_one_file(tmp_path: Path, registry: Registry) -> None:
