@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from aigc_audio.blocks import Block
@@ -15,15 +14,22 @@ class Encoder(nn.Module):
     """[N, channels, length] and a class to the mean and log variance of the latent."""
 
     def __init__(
-        self, channels: int, length: int, widths: Sequence[int], strides: Sequence[int], latent: int, classes: int
+        self,
+        channels: int,
+        length: int,
+        widths: Sequence[int],
+        strides: Sequence[int],
+        latent: int,
+        classes: int,
     ) -> None:
-        """widths: of the layers, from the finest, one more than strides. length: a multiple of the strides' product.
+        """widths: of the layers, from the finest; strides: before each of them, even; their product divides length.
         classes: 0 for a network that is told none."""
         super().__init__()
-        self.enter = nn.Conv1d(channels, widths[0], 5, padding=2)
+        first = strides[0]
+        self.enter = nn.Conv1d(channels, widths[0], 2 * first, first, padding=first // 2)
         self.classes = nn.Embedding(classes, widths[0]) if classes else None
         layers: list[nn.Module] = []
-        for stride, a, b in zip(strides, widths, widths[1:], strict=False):
+        for stride, a, b in zip(strides[1:], widths, widths[1:], strict=False):
             layers += [Block(a), Coarser(a, b, stride)]
         self.layers = nn.Sequential(*layers, Block(widths[-1]), nn.LayerNorm(widths[-1]), nn.Flatten())
         self.leave = nn.Linear(widths[-1] * (length // math.prod(strides)), 2 * latent)
@@ -40,7 +46,13 @@ class Decoder(nn.Module):
     """A latent [N, latent] and a class to [N, channels, length]."""
 
     def __init__(
-        self, channels: int, length: int, widths: Sequence[int], strides: Sequence[int], latent: int, classes: int
+        self,
+        channels: int,
+        length: int,
+        widths: Sequence[int],
+        strides: Sequence[int],
+        latent: int,
+        classes: int,
     ) -> None:
         """As `Encoder`."""
         super().__init__()
@@ -48,10 +60,11 @@ class Decoder(nn.Module):
         self.enter = nn.Linear(latent, math.prod(self.grid))
         self.classes = nn.Embedding(classes, math.prod(self.grid)) if classes else None
         layers: list[nn.Module] = [Block(widths[-1])]
-        for stride, a, b in reversed(list(zip(strides, widths, widths[1:], strict=False))):
+        for stride, a, b in reversed(list(zip(strides[1:], widths, widths[1:], strict=False))):
             layers += [Finer(b, a, stride), Block(a)]
         self.layers = nn.Sequential(*layers, nn.LayerNorm(widths[0]))
-        self.leave = nn.Conv1d(widths[0], channels, 5, padding=2)
+        first = strides[0]
+        self.leave = nn.ConvTranspose1d(widths[0], channels, 2 * first, first, padding=first // 2)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         grid = self.enter(z)

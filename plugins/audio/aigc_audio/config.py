@@ -34,12 +34,14 @@ class CopyOptions(Options):
 
 class VAEConfig(Options):
     seconds: float = Field(1.0, gt=0, le=60, description="what it hears and makes; the rest is cut off")
-    conditional: bool = Field(False, description="learn each class by its label, and make what --label asks for")
+    conditional: bool = Field(
+        False, description="learn each class by its label, and make what --label asks for"
+    )
 
 
 class MelVAEConfig(VAEConfig):
     latent: int = Field(32, ge=1, le=4096, description="size of the latent")
-    width: int = Field(192, ge=4, le=4096, description="channels of the network")
+    width: int = Field(128, ge=4, le=4096, description="channels of the network")
 
 
 class RawVAEConfig(VAEConfig):
@@ -58,3 +60,28 @@ class VAETraining(TrainingOptions):
     )
     beta: float = Field(1.0, ge=0, le=1000, description="weight of the KL term")
     ema_half_life: float = Field(5000, gt=0, description="half-life of the moving average, in sounds")
+
+
+class PriorOptions(Options):
+    temperature: float = Field(1.0, ge=0, le=10, description="spread of the latents; less is more typical")
+
+
+class ReconstructOptions(Options):
+    noise: bool = Field(False, description="draw the latent from the encoder's distribution; else its mean")
+
+
+class FromMelOptions(Options):
+    """How a mel spectrogram becomes a sound."""
+
+    vocoder: str = Field(
+        "", description="weights of an audio/vocoder to make the sound; empty for Griffin-Lim"
+    )
+    iterations: int = Field(60, ge=0, le=10000, description="of Griffin-Lim, where no vocoder is given")
+
+
+class MelPriorOptions(PriorOptions, FromMelOptions):
+    """Of the prior of mel spectrograms."""
+
+
+class MelReconstructOptions(ReconstructOptions, FromMelOptions):
+    """Of mel spectrograms that are encoded and decoded."""

@@ -77,7 +77,9 @@ class SoundVAE(Generator[Any]):
 
     def prior(self, labels: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
         """Mean and log variance of p(z) for each of some labels, each [N, latent]."""
-        row = torch.zeros(count, dtype=torch.int64, device=self.prior_mean.device) if labels is None else labels
+        row = (
+            torch.zeros(count, dtype=torch.int64, device=self.prior_mean.device) if labels is None else labels
+        )
         return self.prior_mean[row], self.prior_log_variance[row]
 
     def decode(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -109,7 +111,9 @@ class SoundVAE(Generator[Any]):
         if self.classes:
             return block.labels_of(self.classes)
         if block.labels is not None:
-            raise UsageError("these weights were trained without labels; train with -o conditional=true for --label")
+            raise UsageError(
+                "these weights were trained without labels; train with -o conditional=true for --label"
+            )
         return None
 
 
@@ -123,7 +127,7 @@ class MelVAE(SoundVAE):
         self.mel = Mel(settings_of(self.rate))
         s = self.mel.settings
         frames = 1 + -(-self.samples // s.hop)
-        self._build(s.bands, frames, [config.width] * 4, (2, 2, 2))
+        self._build(s.bands, frames, [config.width] * 3, (2, 2, 2))
 
     def hear(self, sound: Tensor) -> Tensor:
         s = self.mel.settings
@@ -143,7 +147,7 @@ class RawVAE(SoundVAE):
     def __init__(self, config: RawVAEConfig, data: DataInfo) -> None:
         super().__init__(config, data)
         depth = max(1, min(5, round(math.log(self.samples / 8, 4))))
-        self._build(1, self.samples, [config.width << level for level in range(depth + 1)], (4,) * depth)
+        self._build(1, self.samples, [config.width << level for level in range(depth)], (4,) * depth)
 
     def hear(self, sound: Tensor) -> Tensor:
         return sound[:, None]

@@ -72,7 +72,9 @@ class Vocoder(Generator[VocoderConfig]):
     def settled(self, magnitudes: Tensor) -> Tensor:
         """[N, bins, frames] to a transform of a sound that is near to them, [N, bins, frames], complex."""
         even = torch.arange(magnitudes.shape[1], device=magnitudes.device) % 2 == 0
-        start = torch.where(even, 1.0, -1.0)[:, None].expand_as(magnitudes)  # all is loudest in the middle of a frame
+        start = torch.where(even, 1.0, -1.0)[:, None].expand_as(
+            magnitudes
+        )  # all is loudest in the middle of a frame
         direction = torch.complex(start, torch.zeros_like(start))
         previous = torch.zeros_like(direction)
         for _ in range(self.config.rounds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 import torch
@@ -40,7 +41,7 @@ class PeriodCritic(nn.Module):
         self.period = period
         widths = (1, width, 2 * width, 4 * width, 4 * width)
         self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)) for a, b in itertools.pairwise(widths)
         )
         self.score = nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0))
 

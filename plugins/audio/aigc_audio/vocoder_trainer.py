@@ -63,7 +63,13 @@ class VocoderTrainer(Trainer[Vocoder, VocoderTraining]):
         self.optimizer.step()
         self.average.update()
         self.made = fakes.detach()
-        return {"loss": loss.detach(), "mel": mel_loss.detach(), "stft": stft_loss.detach(), "mag": magnitude_loss.detach(), **metrics}
+        return {
+            "loss": loss.detach(),
+            "mel": mel_loss.detach(),
+            "stft": stft_loss.detach(),
+            "mag": magnitude_loss.detach(),
+            **metrics,
+        }
 
     def pieces(self, batch: Batch) -> Tensor:
         """[N, T]: of each sound a piece from anywhere, the whole where it is shorter; then silence."""
