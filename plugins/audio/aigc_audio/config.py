@@ -17,13 +17,16 @@ class VocoderTraining(TrainingOptions):
     critic_lr: float = Field(4e-4, gt=0, le=10, description="the critics' learning rate, likewise")
     epochs: float = Field(30.0, gt=0, description="passes over the data, where --steps is not given")
     segment: float = Field(0.32, gt=0, le=60, description="seconds of the pieces that are trained on")
+    sounds_from: float = Field(
+        0.4, ge=0, le=1, description="share of the steps after which sounds are made, and not magnitudes alone"
+    )
     adversarial_from: float = Field(
-        0.5, ge=0, le=1, description="share of the steps after which the critics join; 1 for never"
+        0.8, ge=0, le=1, description="share of the steps after which the critics join; 1 for never"
     )
     critic_width: int = Field(12, ge=1, le=1024, description="channels of the critics' first layers")
-    mel_weight: float = Field(45.0, ge=0, description="of the distance of mels")
-    stft_weight: float = Field(10.0, ge=0, description="of the distance of spectra at three resolutions")
-    magnitude_weight: float = Field(10.0, ge=0, description="of the distance of the magnitudes asked for")
+    mel_weight: float = Field(15.0, ge=0, description="of the distance of mels")
+    stft_weight: float = Field(20.0, ge=0, description="of the distance of spectra at three resolutions")
+    magnitude_weight: float = Field(20.0, ge=0, description="of the distance of the magnitudes asked for")
     matching_weight: float = Field(2.0, ge=0, description="of the distance of the critics' features")
     ema_half_life: float = Field(3000, gt=0, description="half-life of the moving average, in pieces")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import torch
@@ -13,26 +14,30 @@ WINDOWS: Final = (0.02, 0.045, 0.09)
 """Seconds of the three resolutions' windows."""
 
 
+def distance(asked: Tensor, real: Tensor) -> Tensor:
+    """Of logarithms of magnitudes [N, bins, frames] from magnitudes likewise, [N]: spectral convergence, and the mean
+    distance of the logarithms."""
+    apart = (asked.exp() - real).flatten(1).norm(dim=1)
+    # A floor, so that what is silent is not divided by nothing.
+    convergence = apart / real.flatten(1).norm(dim=1).clamp_min(1.0)
+    return convergence + (asked.clamp_min(math.log(FLOOR)) - real.clamp_min(FLOOR).log()).abs().flatten(1).mean(1)
+
+
 class SpectralDistance(nn.Module):
-    """The multi-resolution STFT distance (Yamamoto et al. 2020): spectral convergence and logarithms of magnitudes."""
+    """The multi-resolution STFT distance (Yamamoto et al. 2020)."""
 
     def __init__(self, rate: int) -> None:
         super().__init__()
-        sizes = [max(16, round(seconds * rate)) for seconds in WINDOWS]
-        self.windows = nn.ParameterList(
-            nn.Parameter(torch.hann_window(size), requires_grad=False) for size in sizes
-        )
+        self.sizes = [max(16, round(seconds * rate)) for seconds in WINDOWS]
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
         """[N, T] and [N, T] to [N]."""
         total = made.new_zeros(len(made))
-        for window in self.windows:
+        for size in self.sizes:
+            window = torch.hann_window(size, device=made.device)
             a, b = _magnitudes(made, window), _magnitudes(real, window)
-            # A window's worth of faint noise: what is silent is not divided by nothing.
-            floor = 0.01 * float(window.sum())
-            total = total + (a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1).clamp_min(floor)
-            total = total + (a.clamp_min(FLOOR).log() - b.clamp_min(FLOOR).log()).abs().flatten(1).mean(1)
-        return total / len(self.windows)
+            total = total + distance(a.clamp_min(FLOOR).log(), b)
+        return total / len(self.sizes)
 
 
 def _magnitudes(sound: Tensor, window: Tensor) -> Tensor:

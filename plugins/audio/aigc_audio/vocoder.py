@@ -47,14 +47,19 @@ class Vocoder(Generator[VocoderConfig]):
     def output(self) -> Output:
         return Output("audio", (1, -1), -1.0, 1.0, {"sample_rate": self.mel_settings.rate})
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, mel: Tensor, sounds: bool = True) -> tuple[Tensor, Tensor]:
         """[N, bands, frames], as `Mel` makes them, to sounds [N, (frames - 1) * hop]; and the logarithms of magnitudes
-        [N, bins, frames] that the first network asked for."""
+        [N, bins, frames] that the first network asked for.
+
+        sounds: whether they are made; else they come out silent, in no time.
+        """
         entered = self.enter(mel).transpose(1, 2)
         change, features = self.first(entered)
         asked = (self.coarse(mel) + change.float().transpose(1, 2)).clamp_max(LOUDEST)
-        if mel.shape[2] < 2:
-            return mel.new_zeros(len(mel), 0), asked
+        if not sounds or mel.shape[2] < 2:
+            # Nothing times what makes them, so that all parameters have gradients in every step of a training.
+            nothing = 0.0 * sum(p.sum() for p in [*self.look.parameters(), *self.second.parameters()])
+            return mel.new_zeros(len(mel), self.mel_settings.samples(mel.shape[2])) + nothing, asked
         found = self.settled(asked.detach().exp())
         changes, _ = self.second(features + self.look(looks(asked.detach(), found).transpose(1, 2)))
         louder, turned = changes.float().transpose(1, 2).chunk(2, dim=1)

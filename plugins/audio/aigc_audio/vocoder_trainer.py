@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from aigc_audio.config import VocoderTraining
-from aigc_audio.mel import FLOOR, SPREAD, Mel
-from aigc_audio.spectral import SpectralDistance
+from aigc_audio.mel import SPREAD, Mel
+from aigc_audio.spectral import SpectralDistance, distance
 from aigc_audio.vocoder import Vocoder
 from aigc_audio.vocoder_critics import Critics, Judgement
 from aigc_core.interfaces import Batch, Engine, Generator, Metrics, Trainer
 
 
 class VocoderTrainer(Trainer[Vocoder, VocoderTraining]):
-    """First by distances of spectra alone, then against critics too, with least squares (Kong et al. 2020); keeps
-    the moving average."""
+    """First the magnitudes that are asked for are learned, then what becomes of them too, by distances of spectra, and
+    at last against critics, with least squares (Kong et al. 2020). Keeps the moving average."""
 
     def __init__(self, generator: Vocoder, options: VocoderTraining, engine: Engine) -> None:
         super().__init__(generator, options, engine)
@@ -26,7 +26,7 @@ class VocoderTrainer(Trainer[Vocoder, VocoderTraining]):
         self.critics = Critics(settings.rate, options.critic_width)
         self.network, self.shared_critics = engine.prepare(generator), engine.prepare(self.critics)
         self.mel = Mel(settings).to(engine.device)
-        self.distance = SpectralDistance(settings.rate).to(engine.device)
+        self.spectral = SpectralDistance(settings.rate).to(engine.device)
         self.optimizer = self._adam(self.network, options.lr)
         self.critic_optimizer = self._adam(self.shared_critics, options.critic_lr)
         self.average = engine.average(generator, options.ema_half_life)
@@ -42,34 +42,37 @@ class VocoderTrainer(Trainer[Vocoder, VocoderTraining]):
             for group in optimizer.param_groups:
                 group["lr"] = lr * schedule(progress)
         real = self.pieces(batch)
-        mel = self.mel(real)
+        mel, magnitudes = self.mel(real), self.mel.magnitudes(real)
+        sounds = progress >= min(self.options.sounds_from, self.options.adversarial_from)
         with self.engine.autocast():
-            made, asked = self.network(mel)
-        # The gradient of what was made alone: the critics' own would be computed for nothing.
-        fakes = made.detach().requires_grad_()
-        metrics = {}
-        adversarial = progress >= self.options.adversarial_from
-        if adversarial:
-            metrics["critic_loss"] = self._teach_critics(real, fakes.detach())
-        mel_loss = (self.mel(fakes) - mel).abs().mean() * SPREAD
-        stft_loss = self.distance(fakes, real).mean()
-        loss = self.options.mel_weight * mel_loss + self.options.stft_weight * stft_loss
-        if adversarial:
-            loss = loss + self._against_critics(real, fakes)
-        (gradient,) = torch.autograd.grad(loss, fakes)
+            made, asked = self.network(mel, sounds)
+        loss = self.options.magnitude_weight * distance(asked, magnitudes).mean()
+        metrics = {"magnitudes": loss.detach() / max(self.options.magnitude_weight, 1e-9)}
+        if sounds:
+            # The gradient of what was made alone: the critics' own would be computed for nothing.
+            fakes = made.detach().requires_grad_()
+            if progress >= self.options.adversarial_from:
+                metrics["critic_loss"] = self._teach_critics(real, fakes.detach())
+            sound_loss = self._sound_loss(real, mel, fakes, metrics)
+            (gradient,) = torch.autograd.grad(sound_loss, fakes)
+            self.made = fakes.detach()
+            metrics["loss"] = (loss + sound_loss).detach()
+            loss = loss + (made * gradient).sum()
+        else:
+            metrics["loss"] = loss.detach()
+            loss = loss + made.sum()
         self.optimizer.zero_grad()
-        magnitude_loss = (asked - self.mel.magnitudes(real).clamp_min(FLOOR).log()).abs().mean()
-        self.engine.backward((made * gradient).sum() + self.options.magnitude_weight * magnitude_loss)
+        self.engine.backward(loss)
         self.optimizer.step()
         self.average.update()
-        self.made = fakes.detach()
-        return {
-            "loss": loss.detach(),
-            "mel": mel_loss.detach(),
-            "stft": stft_loss.detach(),
-            "mag": magnitude_loss.detach(),
-            **metrics,
-        }
+        return metrics
+
+    def _sound_loss(self, real: Tensor, mel: Tensor, fakes: Tensor, metrics: dict[str, Tensor]) -> Tensor:
+        mel_loss = (self.mel(fakes) - mel).abs().mean() * SPREAD
+        spectral_loss = self.spectral(fakes, real).mean()
+        metrics |= {"mel": mel_loss.detach(), "spectra": spectral_loss.detach()}
+        loss = self.options.mel_weight * mel_loss + self.options.stft_weight * spectral_loss
+        return loss + self._against_critics(real, fakes) if "critic_loss" in metrics else loss
 
     def pieces(self, batch: Batch) -> Tensor:
         """[N, T]: of each sound a piece from anywhere, the whole where it is shorter; then silence."""
