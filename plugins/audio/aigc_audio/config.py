@@ -18,7 +18,10 @@ class VocoderTraining(TrainingOptions):
     epochs: float = Field(30.0, gt=0, description="passes over the data, where --steps is not given")
     segment: float = Field(0.32, gt=0, le=60, description="seconds of the pieces that are trained on")
     sounds_from: float = Field(
-        0.4, ge=0, le=1, description="share of the steps after which sounds are made, and not magnitudes alone"
+        0.4,
+        ge=0,
+        le=1,
+        description="share of the steps after which sounds are made, and not magnitudes alone",
     )
     adversarial_from: float = Field(
         0.8, ge=0, le=1, description="share of the steps after which the critics join; 1 for never"
@@ -36,14 +39,14 @@ class CopyOptions(Options):
 
 
 class VAEConfig(Options):
+    """What both VAEs can be told; their networks differ in width."""
+
     seconds: float = Field(1.0, gt=0, le=60, description="what it hears and makes; the rest is cut off")
-    conditional: bool = Field(
-        False, description="learn each class by its label, and make what --label asks for"
-    )
+    conditional: bool = Field(False, description="learn each class by its label, and make what --label asks for")
+    latent: int = Field(32, ge=1, le=4096, description="size of the latent")
 
 
 class MelVAEConfig(VAEConfig):
-    latent: int = Field(32, ge=1, le=4096, description="size of the latent")
     width: int = Field(128, ge=4, le=4096, description="channels of the network")
 
 

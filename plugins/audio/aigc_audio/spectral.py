@@ -20,7 +20,9 @@ def distance(asked: Tensor, real: Tensor) -> Tensor:
     apart = (asked.exp() - real).flatten(1).norm(dim=1)
     # A floor, so that what is silent is not divided by nothing.
     convergence = apart / real.flatten(1).norm(dim=1).clamp_min(1.0)
-    return convergence + (asked.clamp_min(math.log(FLOOR)) - real.clamp_min(FLOOR).log()).abs().flatten(1).mean(1)
+    return convergence + (asked.clamp_min(math.log(FLOOR)) - real.clamp_min(FLOOR).log()).abs().flatten(
+        1
+    ).mean(1)
 
 
 class SpectralDistance(nn.Module):

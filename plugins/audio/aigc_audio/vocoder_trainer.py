@@ -68,11 +68,13 @@ class VocoderTrainer(Trainer[Vocoder, VocoderTraining]):
         return metrics
 
     def _sound_loss(self, real: Tensor, mel: Tensor, fakes: Tensor, metrics: dict[str, Tensor]) -> Tensor:
-        mel_loss = (self.mel(fakes) - mel).abs().mean() * SPREAD
-        spectral_loss = self.spectral(fakes, real).mean()
+        mel_loss: Tensor = (self.mel(fakes) - mel).abs().mean() * SPREAD
+        spectral_loss: Tensor = self.spectral(fakes, real).mean()
         metrics |= {"mel": mel_loss.detach(), "spectra": spectral_loss.detach()}
         loss = self.options.mel_weight * mel_loss + self.options.stft_weight * spectral_loss
-        return loss + self._against_critics(real, fakes) if "critic_loss" in metrics else loss
+        if "critic_loss" in metrics:
+            loss = loss + self._against_critics(real, fakes)
+        return loss
 
     def pieces(self, batch: Batch) -> Tensor:
         """[N, T]: of each sound a piece from anywhere, the whole where it is shorter; then silence."""

@@ -25,7 +25,9 @@ COPY = MelReconstructOptions(iterations=3)
 BOTH = pytest.mark.parametrize("kind", [MelVAE, RawVAE])
 
 
-def vae(kind: type[SoundVAE] = MelVAE, *, conditional: bool = False, seconds: float = 0.5, width: int = 8) -> Any:
+def vae(
+    kind: type[SoundVAE] = MelVAE, *, conditional: bool = False, seconds: float = 0.5, width: int = 8
+) -> Any:
     torch.manual_seed(0)
     settings: dict[str, Any] = {"conditional": conditional, "seconds": seconds, "latent": 4, "width": width}
     if kind is RawVAE:
@@ -129,7 +131,9 @@ def test_samples_are_of_one_length_and_the_same_however_many_are_wanted(kind: ty
 @torch.inference_mode()
 def test_a_copy_is_as_loud_as_what_is_given() -> None:
     model = vae().eval()
-    loud, faint = (Reconstruct(COPY).sample(model, block(1, [tone(200, 4000, loudness)])) for loudness in (0.4, 0.004))
+    loud, faint = (
+        Reconstruct(COPY).sample(model, block(1, [tone(200, 4000, loudness)])) for loudness in (0.4, 0.004)
+    )
     assert float(faint.abs().max()) == pytest.approx(float(loud.abs().max()) / 100, rel=1e-3)
 
 
@@ -193,7 +197,9 @@ def test_strange_sounds_train_to_numbers(kind: type[SoundVAE], case: str) -> Non
 
 @torch.inference_mode()
 @BOTH
-@pytest.mark.parametrize(("rate", "seconds"), [(8000, 0.001), (8000, 0.03), (100, 1.0), (44100, 0.2), (1, 3.0)])
+@pytest.mark.parametrize(
+    ("rate", "seconds"), [(8000, 0.001), (8000, 0.03), (100, 1.0), (44100, 0.2), (1, 3.0)]
+)
 def test_any_length_has_a_network(kind: type[SoundVAE], rate: int, seconds: float) -> None:
     info = dataclasses.replace(INFO, details={"sample_rate": rate})
     config = MelVAEConfig if kind is MelVAE else RawVAEConfig

@@ -23,7 +23,9 @@ CPU = torch.device("cpu")
 def tone(hertz: float, samples: int, loudness: float = 0.3) -> torch.Tensor:
     """[samples]: a tone with overtones, of a rate of 8 kHz."""
     time = torch.arange(samples) / RATE
-    return loudness * torch.stack([torch.sin(2 * torch.pi * hertz * k * time) / k for k in (1, 2, 3, 5)]).mean(0)
+    return loudness * torch.stack(
+        [torch.sin(2 * torch.pi * hertz * k * time) / k for k in (1, 2, 3, 5)]
+    ).mean(0)
 
 
 def batch(count: int = 4, samples: int = 4000) -> Batch:
