@@ -42,7 +42,9 @@ class VAEConfig(Options):
     """What both VAEs can be told; their networks differ in width."""
 
     seconds: float = Field(1.0, gt=0, le=60, description="what it hears and makes; the rest is cut off")
-    conditional: bool = Field(False, description="learn each class by its label, and make what --label asks for")
+    conditional: bool = Field(
+        False, description="learn each class by its label, and make what --label asks for"
+    )
     latent: int = Field(32, ge=1, le=4096, description="size of the latent")
 
 

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import torch
 from aigc_audio.config import (
-    MelPriorOptions, MelReconstructOptions, MelVAEConfig, PriorOptions, RawVAEConfig, ReconstructOptions, VAETraining,
+    MelPriorOptions,
+    MelReconstructOptions,
+    MelVAEConfig,
+    PriorOptions,
+    RawVAEConfig,
+    ReconstructOptions,
+    VAETraining,
     VocoderConfig,
 )  # fmt: skip
 from aigc_audio.vae import PEAK, MelVAE, RawVAE, SoundVAE
