@@ -19,18 +19,30 @@ class TacotronTraining(TrainingOptions):
     batch_size: int = Field(32, ge=1, le=65536, description="sounds a step, over all processes")
     lr: float = Field(1.5e-3, gt=0, le=10, description="peak learning rate")
     epochs: float = Field(60.0, gt=0, description="passes over the data, where --steps is not given")
-    warmup: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine")
+    warmup: float = Field(
+        0.03, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine"
+    )
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     guide: float = Field(1.0, ge=0, description="weight of the loss that pulls the attention to the diagonal")
-    width: float = Field(0.2, gt=0, le=10, description="how far from the diagonal the attention may go, as a share")
+    width: float = Field(
+        0.2, gt=0, le=10, description="how far from the diagonal the attention may go, as a share"
+    )
     half_life: float = Field(20000.0, gt=0, description="of the moving average of the weights, in sounds")
 
 
 class SpeechOptions(Options):
-    speaker: tuple[str, ...] = Field((), description="whose voice: sample i is in voice i mod K; the first if none")
-    seconds: float = Field(10.0, gt=0, le=600, description="most of a sound; one that is longer is cut and says so")
-    best_of: int = Field(1, ge=1, le=64, description="candidates of each sample, of which the best aligned is kept")
-    window: int = Field(3, ge=0, le=1000, description="characters that the attention may go on at a step; 0: no bound")
+    speaker: tuple[str, ...] = Field(
+        (), description="whose voice: sample i is in voice i mod K; the first if none"
+    )
+    seconds: float = Field(
+        10.0, gt=0, le=600, description="most of a sound; one that is longer is cut and says so"
+    )
+    best_of: int = Field(
+        1, ge=1, le=64, description="candidates of each sample, of which the best aligned is kept"
+    )
+    window: int = Field(
+        3, ge=0, le=1000, description="characters that the attention may go on at a step; 0: no bound"
+    )
     picture: bool = Field(False, description="keeps a picture of mel and attention beside each sound")
 
 

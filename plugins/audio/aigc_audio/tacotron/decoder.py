@@ -108,7 +108,15 @@ class Decoder(nn.Module):
     """Pre-net, attention, an LSTM, and linear layers to the frames and the gate (Shen et al. 2018, section 2.2)."""
 
     def __init__(
-        self, *, bands: int, memory: int, speaker: int, prenet: int, hidden: int, attention: int, reduction: int
+        self,
+        *,
+        bands: int,
+        memory: int,
+        speaker: int,
+        prenet: int,
+        hidden: int,
+        attention: int,
+        reduction: int,
     ) -> None:
         super().__init__()
         self.bands, self.reduction = bands, reduction
@@ -158,4 +166,8 @@ class Decoder(nn.Module):
         """Frames [N, S * reduction, bands], the gate's logits [N, S] and the LSTM's state, of some steps."""
         out, state = self.lstm(torch.cat([hidden, context], -1), state)
         both = torch.cat([out, context], -1)
-        return self.frames(both).unflatten(-1, (self.reduction, self.bands)).flatten(1, 2), self.gate(both)[..., 0], state
+        return (
+            self.frames(both).unflatten(-1, (self.reduction, self.bands)).flatten(1, 2),
+            self.gate(both)[..., 0],
+            state,
+        )

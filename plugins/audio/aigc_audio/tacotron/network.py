@@ -26,7 +26,9 @@ class Tacotron(Generator[TacotronConfig]):
         super().__init__(config, data)
         self.characters = data.assets.get("characters", b"").decode()
         if not self.characters:
-            raise DataError("audio/tacotron learns from transcripts, and this data has none: give it a metadata.csv")
+            raise DataError(
+                "audio/tacotron learns from transcripts, and this data has none: give it a metadata.csv"
+            )
         self.rate = int(data.details["sample_rate"])
         self.speakers: tuple[str, ...] = tuple(data.details.get("speakers", ()))
         self.mel = Mel(settings_of(self.rate))

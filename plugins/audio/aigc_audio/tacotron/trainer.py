@@ -30,7 +30,9 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
         model, reduction = self.generator, self.generator.config.reduction
         masks = 2.0 * (self.engine.randn(len(batch), self.steps, 2 * model.config.prenet) > 0)
         samples = batch.extras["length"].tolist()
-        order = sorted(range(len(samples)), key=lambda row: -samples[row])  # so that rows that end can be left out
+        order = sorted(
+            range(len(samples)), key=lambda row: -samples[row]
+        )  # so that rows that end can be left out
         rows = torch.tensor(order, device=batch.x.device)
         counts = [model.steps_of(samples[row]) for row in order]
         target = self.target(batch.x[rows, 0], counts[0] * reduction)
@@ -38,7 +40,9 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
         speaker = batch.extras["speaker"][rows] if "speaker" in batch.extras else None
         with self.engine.autocast():
             steps, after = self.network(text, speaker, target, masks[rows, : counts[0]], counts)
-        valid = (torch.arange(counts[0], device=text.device) < torch.tensor(counts, device=text.device)[:, None]).float()
+        valid = (
+            torch.arange(counts[0], device=text.device) < torch.tensor(counts, device=text.device)[:, None]
+        ).float()
         before = frame_loss(steps.frames.float(), target, valid, reduction)
         refined = frame_loss(after.float(), target, valid, reduction)
         gate = gate_loss(steps.gate.float(), valid)
@@ -94,7 +98,9 @@ def guide_loss(weights: Tensor, lengths: Tensor, valid: Tensor, width: float) ->
     """The mean over steps of the attention [N, S, L] times its distance from the diagonal (Tachibana et al. 2018,
     eq. 7)."""
     places = torch.arange(weights.shape[2], device=weights.device) / (lengths[:, None] - 1).clamp_min(1)
-    times = torch.arange(weights.shape[1], device=weights.device) / (valid.sum(1, keepdim=True) - 1).clamp_min(1)
+    times = torch.arange(weights.shape[1], device=weights.device) / (
+        valid.sum(1, keepdim=True) - 1
+    ).clamp_min(1)
     far = 1 - (-(places[:, None] - times[:, :, None]).square() / (2 * width**2)).exp()
     return _mean((weights * far).sum(2), valid)
 
