@@ -18,7 +18,7 @@ class TacotronConfig(Options):
 class TacotronTraining(TrainingOptions):
     batch_size: int = Field(32, ge=1, le=65536, description="sounds a step, over all processes")
     lr: float = Field(1.5e-3, gt=0, le=10, description="peak learning rate")
-    epochs: float = Field(60.0, gt=0, description="passes over the data, where --steps is not given")
+    epochs: float = Field(50.0, gt=0, description="passes over the data, where --steps is not given")
     warmup: float = Field(
         0.03, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -52,10 +54,6 @@ class Tacotron(Generator[TacotronConfig]):
     def output(self) -> Output:
         return Output("audio", (1, -1), -1.0, 1.0, {"sample_rate": self.rate})
 
-    @property
-    def mel_settings(self):
-        return self.mel.settings
-
     def steps_of(self, samples: int) -> int:
         """The steps in which the decoder makes a sound of so many samples."""
         return -(-self.mel.settings.frames(samples) // self.config.reduction)
@@ -91,7 +89,7 @@ class Postnet(nn.Module):
     def __init__(self, bands: int, channels: int) -> None:
         super().__init__()
         widths = [bands, channels, channels, channels, channels]
-        self.layers = nn.ModuleList(Convolution(a, b, 5) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(Convolution(a, b, 5) for a, b in itertools.pairwise(widths))
         self.last = nn.Conv1d(channels, bands, 5, padding=2)
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:

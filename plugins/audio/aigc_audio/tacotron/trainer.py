@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -11,6 +12,10 @@ from torch.nn import functional as F
 from aigc_audio.config import TacotronTraining
 from aigc_audio.tacotron.network import Tacotron
 from aigc_core.interfaces import Batch, Engine, Generator, Metrics, Trainer
+
+TAIL: Final = 4
+"""Steps of silence after each sound, in which the gate learns that it is over: one that missed the last step of a sound
+would otherwise never have learnt to close it."""
 
 
 class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
@@ -21,7 +26,7 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
         self.network = engine.prepare(generator)
         self.average = engine.average(generator, options.half_life)
         self.optimizer = engine.optimizer(torch.optim.Adam(self.network.parameters(), options.lr, fused=True))
-        self.steps = generator.steps_of(generator.data.shape[1])
+        self.steps = generator.steps_of(generator.data.shape[1]) + TAIL
         """Of the longest sound of all: random values are drawn for so many, however long those of a batch are."""
 
     def step(self, batch: Batch) -> Metrics:
@@ -30,23 +35,21 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
         model, reduction = self.generator, self.generator.config.reduction
         masks = 2.0 * (self.engine.randn(len(batch), self.steps, 2 * model.config.prenet) > 0)
         samples = batch.extras["length"].tolist()
-        order = sorted(
-            range(len(samples)), key=lambda row: -samples[row]
-        )  # so that rows that end can be left out
+        # By length, so that rows that end can be left out.
+        order = sorted(range(len(samples)), key=lambda row: -samples[row])
         rows = torch.tensor(order, device=batch.x.device)
-        counts = [model.steps_of(samples[row]) for row in order]
+        counts = [model.steps_of(samples[row]) + TAIL for row in order]
         target = self.target(batch.x[rows, 0], counts[0] * reduction)
         text = with_end(batch.extras["text"][rows], model.end)
         speaker = batch.extras["speaker"][rows] if "speaker" in batch.extras else None
         with self.engine.autocast():
             steps, after = self.network(text, speaker, target, masks[rows, : counts[0]], counts)
-        valid = (
-            torch.arange(counts[0], device=text.device) < torch.tensor(counts, device=text.device)[:, None]
-        ).float()
+        valid = until(steps.gate, counts)
+        sounding = until(steps.gate, [count - TAIL for count in counts])
         before = frame_loss(steps.frames.float(), target, valid, reduction)
         refined = frame_loss(after.float(), target, valid, reduction)
-        gate = gate_loss(steps.gate.float(), valid)
-        guide = guide_loss(steps.weights.float(), (text > 0).sum(1), valid, self.options.width)
+        gate = gate_loss(steps.gate.float(), sounding, valid)
+        guide = guide_loss(steps.weights.float(), (text > 0).sum(1), sounding, self.options.width)
         loss = before + refined + gate + self.options.guide * guide
         self.optimizer.zero_grad()
         self.engine.backward(loss)
@@ -81,6 +84,12 @@ def with_end(text: Tensor, end: int) -> Tensor:
     return text.scatter(1, lengths[:, None], end)
 
 
+def until(like: Tensor, counts: list[int]) -> Tensor:
+    """[N, S], as `like`: 1 in the first steps of each row, 0 after."""
+    ends = torch.tensor(counts, device=like.device)[:, None]
+    return (torch.arange(like.shape[1], device=like.device) < ends).float()
+
+
 def frame_loss(frames: Tensor, target: Tensor, valid: Tensor, reduction: int) -> Tensor:
     """The mean absolute and the mean squared error of [N, F, bands]; valid [N, F / reduction]: steps that count."""
     error = frames - target
@@ -88,10 +97,10 @@ def frame_loss(frames: Tensor, target: Tensor, valid: Tensor, reduction: int) ->
     return _mean(each, valid.repeat_interleave(reduction, 1))
 
 
-def gate_loss(gate: Tensor, valid: Tensor) -> Tensor:
-    """The cross entropy, in nats a step, of logits [N, S] with whether a step is the last."""
-    last = valid - F.pad(valid, (0, 1))[:, 1:]
-    return _mean(F.binary_cross_entropy_with_logits(gate, last, reduction="none"), valid)
+def gate_loss(gate: Tensor, sounding: Tensor, valid: Tensor) -> Tensor:
+    """The cross entropy, in nats a step, of logits [N, S] with whether a step is the last that sounds, or later."""
+    over = 1 - F.pad(sounding, (0, 1))[:, 1:]
+    return _mean(F.binary_cross_entropy_with_logits(gate, over, reduction="none"), valid)
 
 
 def guide_loss(weights: Tensor, lengths: Tensor, valid: Tensor, width: float) -> Tensor:
