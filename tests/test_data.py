@@ -110,7 +110,7 @@ def test_a_set_that_cannot_be_fetched_says_where_it_is_looked_for(
 
     monkeypatch.setenv("AIGC_DATA", str(tmp_path))
     with pytest.raises(NotFoundError, match="no network here") as error:
-        known._fetch("mnist", refuse, tmp_path)
+        known.fetch("mnist", refuse, tmp_path)
     assert str(tmp_path) in str(error.value)
     assert "fetching mnist" in capsys.readouterr().err
 

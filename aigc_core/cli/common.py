@@ -83,10 +83,12 @@ def reading_option(command: _F) -> _F:
     """`-d key=value`, as often as wanted: the argument `reading`, pairs of texts."""
     return click.option(
         "-d",
+        "--data-option",
         "reading",
         type=KeyValue(),
         multiple=True,
-        help="How a text is read: documents, field, invalid, validation (see docs/data.md).",
+        help="How a text is read: documents, field, invalid, validation; how sounds are: sample_rate, trim, pad, "
+        "shortest, longest, names, metadata, columns, transcripts (see docs/data.md).",
     )(command)
 
 
@@ -101,7 +103,8 @@ class SizeType(_Type):
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
-        if not 1 <= len(parts) <= 2 or not all(p.isdecimal() and 1 <= int(p) <= 65536 for p in parts):
+        most = 65536 if len(parts) == 2 else 1 << 28  # a sound may be long
+        if not 1 <= len(parts) <= 2 or not all(p.isdecimal() and 1 <= int(p) <= most for p in parts):
             self.fail(f"{value!r} must be like 64 or 112x92 (height x width)", param, ctx)
         return int(parts[0]), int(parts[-1])
 

@@ -90,7 +90,7 @@ def show(
     if found.info.classes:
         import torch
 
-        labels = found.fetch(torch.arange(len(found)))[1]
+        labels = found.labels()
         if labels is not None:
             histogram = torch.bincount(labels, minlength=len(found.info.classes)).tolist()
             counts = dict(zip(found.info.classes, histogram, strict=True))

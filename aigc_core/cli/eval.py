@@ -43,14 +43,14 @@ def evaluate(
     seed, the versions, the machine.
     """
     registry = open_registry()
-    from aigc_core.data.reading import text_reading
+    from aigc_core.data.reading import readings
     from aigc_core.evaluation.choice import choose
     from aigc_core.weights.header import output_modality, read_header
     from aigc_core.weights.store import Store
 
     found = Store().resolve(weights)  # before torch is imported: a mistake is answered at once
     choose(registry, output_modality(read_header(found.path)), metrics)
-    text_reading(dict(reading))
+    readings(dict(reading))
     from aigc_core.evaluation.measure import evaluate
 
     remarks: list[str] = []

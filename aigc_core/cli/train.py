@@ -25,7 +25,7 @@ from aigc_core.cli.common import (
     reading_option,
 )
 from aigc_core.cli.outcome import show_outcome
-from aigc_core.data.reading import text_reading
+from aigc_core.data.reading import readings
 from aigc_core.errors import UsageError
 from aigc_core.launch import launch, launched, rank, world
 from aigc_core.options import check_options
@@ -174,7 +174,7 @@ def train(
     # All this before torch is imported, let alone data read.
     if given["base"] is None:
         check_options(registry.load(model), chosen, given["epochs"])
-    text_reading(dict(reading))
+    readings(dict(reading))
     checked = Settings(**settings)
     if checked.tensorboard:
         from aigc_core.training.tensorboard import require

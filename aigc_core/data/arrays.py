@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigc_core.data.dataset import ArrayImages, ArrayItems
+from aigc_core.data.clips import Held, Known, Sounds
+from aigc_core.data.dataset import ArrayImages, Dataset
 from aigc_core.data.idx import labels_beside, read_idx
+from aigc_core.data.transcripts import plain_text
 from aigc_core.errors import DamagedFileError, DataError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 IMAGE_KEYS = ("images", "x", "x_train", "data", "arr_0")
 LABEL_KEYS = ("labels", "y", "y_train", "label", "arr_1")
+SOUND_KEYS = ("sample_rate", "lengths", "speakers", "speaker_names", "texts", "class_names")
 
 
 def from_idx(path: Path, name: str, split: str = "train", classes: tuple[str, ...] = ()) -> ArrayImages:
@@ -30,9 +33,10 @@ def from_idx(path: Path, name: str, split: str = "train", classes: tuple[str, ..
     return ArrayImages(pixels[:, None], labels, classes if labels is not None else (), name=name, split=split)
 
 
-def from_npz(path: Path, name: str, split: str = "train", classes: tuple[str, ...] = ()) -> ArrayItems:
+def from_npz(path: Path, name: str, split: str = "train", classes: tuple[str, ...] = ()) -> Dataset:
     """What an archive holds: pictures `images` uint8 [N, H, W, C], [N, C, H, W] or [N, H, W], or sounds
-    `audio` int16 [N, T] or [N, C, T] and their `sample_rate`; and `labels` [N].
+    `audio` int16 [N, T] or [N, C, T] and their `sample_rate`; and `labels` [N]. What else there may be of sounds:
+    `class_names`, `lengths` [N], `speakers` [N] and `speaker_names`, `texts` [N].
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -40,7 +44,8 @@ def from_npz(path: Path, name: str, split: str = "train", classes: tuple[str, ..
                 raise DataError(f"{path}: a single array; save it with numpy.savez(images=...)")
             pixels = _first(archive, IMAGE_KEYS)
             labels = _first(archive, LABEL_KEYS)
-            sounds, rate = _first(archive, ("audio",)), _first(archive, ("sample_rate",))
+            sounds = _first(archive, ("audio",))
+            others = {} if pixels is not None else {k: archive[k] for k in SOUND_KEYS if k in archive.files}
             keys = list(archive.files)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         if isinstance(error, OSError) and not path.is_file():
@@ -53,29 +58,78 @@ def from_npz(path: Path, name: str, split: str = "train", classes: tuple[str, ..
     if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
         raise DataError(f"{path}: labels must be integers [N], not {labels.dtype} {labels.shape}")
     labels = None if labels is None else labels.astype(np.int64)
-    if pixels is None:
-        return _sounds(sounds, rate, labels, classes, path, name, split)
+    if pixels is None and sounds is not None:
+        return _sounds(sounds, labels, others, path, name, split)
+    assert pixels is not None
     return ArrayImages(_channels_first(pixels, path), labels, classes, name=name, split=split)
 
 
 def _sounds(
-    sounds: npt.NDArray[Any] | None,
-    rate: npt.NDArray[Any] | None,
+    sounds: npt.NDArray[Any],
     labels: npt.NDArray[np.int64] | None,
-    classes: tuple[str, ...],
+    others: dict[str, npt.NDArray[Any]],
     path: Path,
     name: str,
     split: str,
-) -> ArrayItems:
+) -> Sounds:
+    rate = others.get("sample_rate")
     if rate is None or rate.shape != () or rate.dtype.kind not in "iu" or rate < 1:
         raise DataError(f"{path}: sounds need a 'sample_rate', one whole number of samples a second")
-    if sounds is not None and sounds.ndim == 2:
+    form = f"{sounds.dtype} {sounds.shape}"
+    if sounds.ndim == 2:
         sounds = sounds[:, None]
-    if sounds is None or sounds.ndim != 3 or sounds.dtype != np.int16 or not sounds.size:
-        form = "nothing" if sounds is None else f"{sounds.dtype} {sounds.shape}"
+    if sounds.ndim != 3 or sounds.dtype != np.int16 or not sounds.size:
         raise DataError(f"{path}: sounds must be int16 [N, T] or [N, C, T], not {form}")
-    details = {"sample_rate": int(rate)}
-    return ArrayItems(sounds, labels, classes, kind="audio", name=name, split=split, details=details)
+    count, length = len(sounds), sounds.shape[2]
+    lengths = _numbers(others, "lengths", count, path)
+    if lengths is not None and (lengths.min() < 1 or lengths.max() > length):
+        raise DataError(
+            f"{path}: lengths must lie in 1 .. {length}, the samples that are there of each sound"
+        )
+    rows = [sound[:, : length if lengths is None else lengths[i]] for i, sound in enumerate(sounds)]
+    texts = _texts(others, "texts", path)
+    texts = None if texts is None else [plain_text(text) for text in texts]
+    if texts is not None and (len(texts) != count or not all(texts)):
+        raise DataError(f"{path}: texts must be as many as the sounds, {count}, and none of them empty")
+    known = Known(
+        labels, _names(others, "class_names", labels, path),
+        speakers := _numbers(others, "speakers", count, path), _names(others, "speaker_names", speakers, path),
+        None if texts is None else tuple(texts),
+    )  # fmt: skip
+    return Sounds(Held(rows), int(rate), known, name=name, split=split, length=length)
+
+
+def _numbers(
+    arrays: dict[str, npt.NDArray[Any]], key: str, count: int, path: Path
+) -> npt.NDArray[np.int64] | None:
+    """[count] whole numbers, if they are there."""
+    if (values := arrays.get(key)) is None:
+        return None
+    if values.shape != (count,) or values.dtype.kind not in "iu":
+        raise DataError(f"{path}: {key} must be integers [{count}], not {values.dtype} {values.shape}")
+    return values.astype(np.int64)
+
+
+def _names(
+    arrays: dict[str, npt.NDArray[Any]], key: str, numbers: npt.NDArray[np.int64] | None, path: Path
+) -> tuple[str, ...]:
+    """What the numbers stand for; by default they are called as they are."""
+    if numbers is None:
+        return ()
+    names = _texts(arrays, key, path)
+    return tuple(str(i) for i in range(int(numbers.max()) + 1)) if names is None else tuple(names)
+
+
+def _texts(arrays: dict[str, npt.NDArray[Any]], key: str, path: Path) -> list[str] | None:
+    """[K] texts, if they are there."""
+    if (values := arrays.get(key)) is None:
+        return None
+    if values.ndim != 1 or values.dtype.kind != "U":
+        raise DataError(f"{path}: {key} must be texts [K], not {values.dtype} {values.shape}")
+    found = [str(value) for value in values]
+    if not all(text.isascii() or text.encode(errors="replace").decode() == text for text in found):
+        raise DataError(f"{path}: {key} holds what is no Unicode text")
+    return found
 
 
 def _first(archive: Any, keys: tuple[str, ...]) -> npt.NDArray[Any] | None:

@@ -37,7 +37,7 @@ class Dataset(ABC):
         self.skipped: list[str] = []
         """Items that could not be read: `path: reason`."""
         self.reading: Mapping[str, Any] = {}
-        """How a text was read, where that was not by default; plain JSON."""
+        """How texts or sounds were read, where that was not by default; plain JSON."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -54,6 +54,10 @@ class Dataset(ABC):
     def fetch_extras(self, index: Tensor) -> Mapping[str, Tensor]:
         """What there is to items beside themselves and labels: see `Batch.extras`."""
         return {}
+
+    def labels(self) -> Tensor | None:
+        """[len(self)] int64: the labels of all items, or None."""
+        return self.fetch(torch.arange(len(self)))[1]
 
     @property
     def digest(self) -> str:
@@ -124,6 +128,9 @@ class ArrayItems(Dataset):
     def __len__(self) -> int:
         return len(self._items)
 
+    def labels(self) -> Tensor | None:
+        return self._labels
+
     def fetch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         # index_select copies whole items; indexing, byte by byte, takes thirty times as long.
         labels = None if self._labels is None else self._labels.index_select(0, index)
@@ -156,9 +163,13 @@ class Digest:
         """Takes items [..., *shape] in their order."""
         self._hash.update(np.ascontiguousarray(items, items.dtype.newbyteorder("<")).data)
 
+    def add(self, name: str, numbers: Labels, names: Sequence[str] = ()) -> None:
+        """Takes what else there is to the items, a number each, and the names of the numbers."""
+        self._hash.update(name.encode())
+        self._hash.update(np.ascontiguousarray(numbers, dtype="<i8").data)
+        self._hash.update(json.dumps(list(names)).encode())
+
     def finish(self, labels: Labels | None, classes: Sequence[str]) -> str:
         if labels is not None:
-            self._hash.update(b"labels")
-            self._hash.update(np.ascontiguousarray(labels, dtype="<i8").data)
-            self._hash.update(json.dumps(list(classes)).encode())
+            self.add("labels", labels, classes)
         return f"sha256:{self._hash.hexdigest()}"

@@ -68,7 +68,7 @@ def open_folder(
     paths = files_below(root, ENDINGS)
     if not paths:
         raise DataError(
-            f"{root}: no pictures ({' '.join(ENDINGS[:6])} ...), sounds (.wav) or texts (.txt .jsonl) below it"
+            f"{root}: no pictures ({' '.join(ENDINGS[:6])} ...), sounds (.wav .flac .ogg) or texts (.txt .jsonl) below it"
         )
     scan = _Scan(root, memory_limit())
     decoded = _decode_all(paths, size)
@@ -106,7 +106,7 @@ class FolderImages(Dataset):
         super().__init__(name, split, info, digest)
         self._paths, self._size = list(paths), size
         self._labels = None if labels is None else torch.from_numpy(labels)
-        self._pool = ThreadPoolExecutor(_threads(), "aigc-decode")
+        self._pool = ThreadPoolExecutor(threads(), "aigc-decode")
 
     @property
     def in_memory(self) -> bool:
@@ -114,6 +114,9 @@ class FolderImages(Dataset):
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def labels(self) -> Tensor | None:
+        return self._labels
 
     def fetch(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         pictures = list(self._pool.map(self._pixels, index.tolist()))
@@ -216,7 +219,7 @@ def decode(path: Path, size: Size | None, grey: bool | None = None) -> Picture:
 def _decode_all(paths: Sequence[Path], size: Size | None) -> Iterator[Picture]:
     """Decodes in threads, in order, a chunk at a time so that memory stays flat."""
     chunk = 256
-    with ThreadPoolExecutor(_threads(), "aigc-decode") as pool:
+    with ThreadPoolExecutor(threads(), "aigc-decode") as pool:
         for start in range(0, len(paths), chunk):
             yield from pool.map(lambda path: decode(path, size), paths[start : start + chunk])
 
@@ -229,7 +232,8 @@ def memory_limit() -> int:
     return int(text)
 
 
-def _threads() -> int:
+def threads() -> int:
+    """How many files are decoded at a time."""
     return min(8, os.cpu_count() or 1)
 
 

@@ -81,6 +81,18 @@ def register(registrar: Registrar) -> None:
             splits=("train", "test"),
         )
     )
+    registrar.add(
+        DatasetSpec(
+            name="fsdd",
+            summary="spoken digits of six speakers, 8 kHz (Free Spoken Digit Dataset)",
+            modality="audio",
+            license="CC-BY-SA-4.0",
+            source="aigc_core.data.spoken:fsdd",
+            shape=(1, 18262),
+            count=2700,
+            splits=("train", "test"),
+        )
+    )
 
 
 def search_path() -> list[Path]:
@@ -147,7 +159,7 @@ def _idx_set(name: str, torchvision_name: str, classes: tuple[str, ...], split: 
                 if file.is_file():
                     return from_idx(file, name, split, classes)
     target = search_path()[0]
-    _fetch(name, lambda datasets: getattr(datasets, torchvision_name)(target, download=True), target)
+    fetch(name, lambda datasets: getattr(datasets, torchvision_name)(target, download=True), target)
     return from_idx(target / torchvision_name / "raw" / stem, name, split, classes)
 
 
@@ -175,14 +187,14 @@ def _cifar_binary(folder: Path, split: str) -> Dataset:
 def _fetch_cifar(target: Path) -> None:
     url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
     md5 = "c32a1d4ab5d03f1284b67883e8d87530"
-    _fetch(
+    fetch(
         "cifar10",
         lambda datasets: datasets.utils.download_and_extract_archive(url, str(target), md5=md5),
         target,
     )
 
 
-def _fetch(name: str, download: object, target: Path) -> None:
+def fetch(name: str, download: object, target: Path) -> None:
     """Downloads by torchvision. Raises NotFoundError that names the places where the set would be found."""
     import contextlib
     import sys

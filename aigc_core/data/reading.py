@@ -1,10 +1,14 @@
-"""How a text is read: what `-d key=value` says. No torch here."""
+"""How texts and sounds are read: what `-d key=value` says. No torch here."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
+from pydantic import field_validator, model_validator
+
+from aigc_core.errors import UsageError
 from aigc_core.options import Field, Options, parse
 
 SHARE: Final = 0.1
@@ -47,8 +51,137 @@ def _default(size: int) -> float:
     return 0.0 if size < SMALL else SHARE
 
 
-def text_reading(given: Mapping[str, Any] | None) -> TextReading:
+class SoundReading(Options):
+    """What is made of the sound files of a folder, and what is known of each."""
+
+    sample_rate: int | None = Field(
+        None,
+        ge=1000,
+        le=192_000,
+        description="all are resampled to it; none: to the commonest rate among them",
+    )
+    trim: float | None = Field(
+        None,
+        gt=0,
+        le=120,
+        description="what is so many dB quieter than the loudest 10 ms is cut from both ends",
+    )
+    pad: float = Field(0.0, ge=0, le=10, description="seconds of silence that are put at both ends")
+    shortest: float | None = Field(None, ge=0, description="seconds; shorter ones are left out")
+    longest: float | None = Field(None, gt=0, description="seconds; longer ones are left out")
+    names: str | None = Field(
+        None, description="what the file names say: {label}_{speaker}_{} (without the ending; {} is anything)"
+    )
+    metadata: str = Field(
+        "",
+        description="the file that says what each sound is; by default metadata.csv or .txt; none ignores it",
+    )
+    columns: str = Field(
+        "file|text", description="what stands in its lines: file, text, speaker, label; _ for what is ignored"
+    )
+    transcripts: Literal["metadata", "label"] = Field(
+        "metadata",
+        description="where it is said what is said: in the metadata file, or by the names of the classes",
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _names(cls, value: str | None) -> str | None:
+        if value is not None:
+            known = [name for name in PLACE.findall(value) if name]
+            if not known or len(known) > len({*known}):
+                raise ValueError("must hold {label} or {speaker}, each once")
+            if re.search("[{}]", PLACE.sub("", value)) or "}{" in value:
+                raise ValueError(
+                    "may hold {label}, {speaker} and {} alone in braces, with something between them"
+                )
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _columns(cls, value: str) -> str:
+        found = [name for name in columns(value) if name]
+        for name in found:
+            if name not in COLUMNS:
+                raise ValueError(
+                    f"there is no {name!r}; there are: {', '.join(COLUMNS)}, and _ for what is ignored"
+                )
+        if "file" not in found or len(found) < 2 or len({*found}) < len(found):
+            raise ValueError("must name the file and at least one of text, speaker, label; each once")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> SoundReading:
+        if self.shortest is not None and self.longest is not None and self.shortest > self.longest:
+            raise ValueError(f"shortest={self.shortest:g} is longer than longest={self.longest:g}")
+        if (
+            self.transcripts == "label"
+            and self.metadata not in ("", IGNORED)
+            and "text" in columns(self.columns)
+        ):
+            raise ValueError(
+                "transcripts=label, but the columns of the metadata file name a text; give one of both"
+            )
+        return self
+
+    def outside(self, seconds: float) -> str:
+        """Why a sound of such a length is left out; empty if it is not."""
+        if self.shortest is not None and seconds < self.shortest:
+            return f"its {seconds:.3g} s are shorter than shortest={self.shortest:g}"
+        if self.longest is not None and seconds > self.longest:
+            return f"its {seconds:.3g} s are longer than longest={self.longest:g}"
+        return ""
+
+    def said(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+PLACE: Final = re.compile(r"\{(label|speaker|)\}")
+COLUMNS: Final = ("file", "text", "speaker", "label")
+IGNORED: Final = "none"
+"""Instead of the name of a metadata file."""
+
+
+def columns(text: str) -> list[str]:
+    """The names of columns, with an empty text for each that is ignored."""
+    return [name.strip().removeprefix("_") for name in text.split("|")]
+
+
+class Reading(NamedTuple):
+    """What was given, sorted by what it is for."""
+
+    texts: TextReading
+    sounds: SoundReading
+
+    def refuse(self, reason: str, *, texts: bool = True, sounds: bool = True) -> None:
+        """Raises UsageError if anything was given for texts, or for sounds, that are not there."""
+        wrong: tuple[tuple[bool, TextReading | SoundReading], ...] = (
+            (texts, self.texts),
+            (sounds, self.sounds),
+        )
+        for refused, options in wrong:
+            if refused and (said := options.said()):
+                given = " ".join(f"-d {name}={value}" for name, value in said.items())
+                other = (
+                    SoundReading if texts and not sounds else TextReading if sounds and not texts else None
+                )
+                apply = f"; what applies: {', '.join(other.model_fields)}" if other else ""
+                raise UsageError(f"{given} does not apply: {reason}{apply}")
+
+
+def readings(given: Mapping[str, Any] | None) -> Reading:
     """The options from what was given for them. Raises UsageError for an unknown one, or a value out of range."""
+    schemas: dict[str, type[Options]] = {"texts": TextReading, "sounds": SoundReading}
+    found = parse(schemas, given or {}, "the reading of data (-d)")
+    texts, sounds = found["texts"], found["sounds"]
+    assert isinstance(texts, TextReading)
+    assert isinstance(sounds, SoundReading)
+    return Reading(texts, sounds)
+
+
+def text_reading(given: Mapping[str, Any] | None) -> TextReading:
+    """The options of texts. Raises UsageError for an unknown one, or a value out of range."""
     found = parse({"reading": TextReading}, given or {}, "the reading of texts (-d)")["reading"]
     assert isinstance(found, TextReading)
     return found

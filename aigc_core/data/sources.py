@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_core.data import sounds, texts
 from aigc_core.data.arrays import from_idx, from_npz
+from aigc_core.data.clips import Sounds
 from aigc_core.data.dataset import Dataset
 from aigc_core.data.folder import ENDINGS as PICTURES
 from aigc_core.data.folder import Track, files_below, open_folder
 from aigc_core.data.idx import is_idx
-from aigc_core.data.reading import text_reading
+from aigc_core.data.reading import readings
 from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError, did_you_mean
 from aigc_core.files import user_path
 
 if TYPE_CHECKING:
     from aigc_core.data.folder import Size
-    from aigc_core.data.reading import TextReading
+    from aigc_core.data.reading import Reading
     from aigc_core.registry import Registry
+
+LARGEST = 1 << 16
+"""Pixels of a side of a picture, at most."""
 
 
 def open_data(
@@ -32,21 +36,19 @@ def open_data(
     reading: Mapping[str, Any] | None = None,
     track: Track | None = None,
 ) -> Dataset:
-    """A data set by its name, or by the path of a folder of pictures, `.wav` or text files, a `.txt`, a `.jsonl`, an
+    """A data set by its name, or by the path of a folder of pictures, sounds or text files, a `.txt`, a `.jsonl`, an
     IDX file or an `.npz` archive. A folder that holds several kinds is one of pictures, else of sounds.
 
     A folder with `train` and `test` sub-folders has those splits; so have IDX files named as MNIST's are; other texts
     have `train` and `validation`. `split` is by default the one to train on. `size` (height, width) concerns folders of
     pictures, see `open_folder`; of a text or sound it is the length of an item, in bytes or samples, twice.
-    `strict` makes unreadable files of a folder an error. `reading`: how a text is read, see
-    `aigc_core.data.reading.TextReading`.
+    `strict` makes unreadable files of a folder an error. `reading`: how texts or sounds are read, see
+    `TextReading` and `SoundReading` in `aigc_core.data.reading`.
     Raises NotFoundError, DataError, DamagedFileError, or UsageError for options that do not apply.
     """
-    text, read = str(data), text_reading(reading)
+    text, read = str(data), readings(reading)
     if text in registry.datasets:
-        _no_size(size, f"data set {text!r} has a size of its own")
-        _no_reading(read, f"{text!r} is a data set by name")
-        return _open_known(text, registry, split or registry.datasets[text].splits[0])
+        return _open_known(text, registry, split or registry.datasets[text].splits[0], size, read)
     split = split or "train"
     path = user_path(data)
     if not text or not path.exists():
@@ -55,24 +57,25 @@ def open_data(
     if path.is_dir():
         return _open_directory(path, split, size, strict, read, track)
     if path.suffix.lower() in texts.ENDINGS:
+        read.refuse(f"{path} is a text", texts=False)
         return texts.open_texts(
-            [path], path, name=path.stem, split=split, length=_length(size), reading=read, track=track
+            [path], path, name=path.stem, split=split, length=_length(size), reading=read.texts, track=track
         )
     _only_train(path, split)
-    _no_reading(read, f"{path} is no text")
+    read.refuse(f"{path} is no text and no folder of sounds")
     if path.suffix.lower() in sounds.ENDINGS:
-        raise DataError(f"{path}: one sound is no data set; give a folder of .wav files")
+        raise DataError(f"{path}: one sound is no data set; give a folder of them")
     _no_size(size, f"{path} is one file of items of one size")
     if path.suffix == ".npz":
         return from_npz(path, path.stem)
     if is_idx(path):
         return from_idx(path, path.name.partition("-")[0])
     raise DataError(
-        f"{path}: not a folder (of pictures, .wav or text files), a .txt, a .jsonl, an IDX file (*-ubyte, *.gz) or an .npz"
+        f"{path}: not a folder (of pictures, sounds or text files), a .txt, a .jsonl, an IDX file (*-ubyte, *.gz) or an .npz"
     )
 
 
-def _open_known(name: str, registry: Registry, split: str) -> Dataset:
+def _open_known(name: str, registry: Registry, split: str, size: Size | None, read: Reading) -> Dataset:
     from aigc_core.registry import blame, resolve
 
     spec = registry.datasets[name]
@@ -81,25 +84,36 @@ def _open_known(name: str, registry: Registry, split: str) -> Dataset:
     backend = registry.dataset_backends[name]
     source = resolve(spec.source, backend)
     with blame(backend, f"to read data set {name!r}"):
-        found = source(split)
+        found: object = source(split)
     if not isinstance(found, Dataset):
         raise BackendError(f"data set {name!r}: {spec.source} did not return an aigc_core.data.Dataset")
-    return found
+    if not isinstance(found, Sounds) or found.reread is None:
+        read.refuse(f"{name!r} is a data set by name")
+    if not isinstance(found, Sounds):
+        _no_size(size, f"data set {name!r} has a size of its own")
+        return found
+    read.refuse(f"{name!r} holds sounds", sounds=False)
+    if wrong := {*read.sounds.said()} & {"names", "metadata", "columns"}:
+        raise UsageError(f"-d {min(wrong)} does not apply: it is known what each sound of {name!r} is")
+    if read.sounds.said() and found.reread is not None:
+        found = found.reread(read.sounds)
+    length = _length(size)
+    return found if length is None else found.sized(length)
 
 
 def _open_directory(
-    path: Path, split: str, size: Size | None, strict: bool, read: TextReading, track: Track | None
+    path: Path, split: str, size: Size | None, strict: bool, read: Reading, track: Track | None
 ) -> Dataset:
     stem = f"{'train' if split == 'train' else 't10k'}-images-idx3-ubyte"
     for file in (path / stem, path / f"{stem}.gz"):
         if file.is_file():
             _no_size(size, f"{file} is one file of pictures of one size")
-            _no_reading(read, f"{file} is no text")
+            read.refuse(f"{file} is no text and no folder of sounds")
             return from_idx(file, path.name, split)
     archives = sorted(path.glob("*.npz"))
     if len(archives) == 1 and not any(p.parent == path for p in files_below(path, PICTURES)):
         _no_size(size, f"{archives[0]} is one file of items of one size")
-        _no_reading(read, f"{archives[0]} is no text")
+        read.refuse(f"{archives[0]} is no text and no folder of sounds")
         _only_train(archives[0], split)
         return from_npz(archives[0], path.name)
     splits = (path / "train").is_dir() and (path / "test").is_dir()
@@ -110,19 +124,33 @@ def _open_directory(
     others = files_below(root, PICTURES) or files_below(root, sounds.ENDINGS)
     if not others and (found := files_below(root, texts.ENDINGS)):
         part = "validation" if split == "validation" and root.name == "train" else "train"
-        if splits and (root.name != "train" or read.validation is None):
-            read = read.model_copy(update={"validation": 0.0})  # it has a part of its own to be tested on
+        read.refuse(f"{root} holds texts", texts=False)
+        text_read = read.texts
+        if splits and (root.name != "train" or text_read.validation is None):
+            text_read = text_read.model_copy(
+                update={"validation": 0.0}
+            )  # it has a part of its own to be tested on
         return texts.open_texts(
-            found, root, name=name, split=split, part=part if splits else split, length=_length(size), reading=read,
-            track=track,
+            found, root, name=name, split=split, part=part if splits else split, length=_length(size),
+            reading=text_read, track=track,
         )  # fmt: skip
     if split != "train" and root in (path, path / "train"):
         raise DataError(f"{path}: has no split {split!r} (a folder of that name beside 'train')")
-    _no_reading(read, f"{root} holds no texts, or files of another kind as well")
     if others and others[0].suffix.lower() in sounds.ENDINGS:
+        read.refuse(f"{root} holds sounds", sounds=False)
         return sounds.open_sounds(
-            others, root, name=name, split=split, length=_length(size), strict=strict, track=track
+            others,
+            root,
+            name=name,
+            split=split,
+            length=_length(size),
+            strict=strict,
+            reading=read.sounds,
+            track=track,
         )
+    read.refuse(f"{root} holds pictures" if others else f"{root} holds no texts and no sounds")
+    if size is not None and max(size) > LARGEST:
+        raise UsageError(f"--size {size[0]}x{size[1]}: pictures have at most {LARGEST} pixels a side")
     return open_folder(root, name=name, split=split, size=size, strict=strict, track=track)
 
 
@@ -141,9 +169,3 @@ def _length(size: Size | None) -> int | None:
 def _no_size(size: Size | None, reason: str) -> None:
     if size is not None:
         raise UsageError(f"--size does not apply: {reason}")
-
-
-def _no_reading(reading: TextReading, reason: str) -> None:
-    if said := reading.said():
-        given = " ".join(f"-d {name}={value}" for name, value in said.items())
-        raise UsageError(f"{given} does not apply: {reason}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from aigc_core.data.clips import Sounds
 from aigc_core.data.sources import open_data
 from aigc_core.errors import AigcError, DataError
 
@@ -42,6 +43,8 @@ def open_held_out(
         from aigc_core.data.tokens import for_model
 
         return for_model(found, model.tokenizer, weights.generator.config, info.assets, track)
+    if isinstance(found, Sounds):
+        return found.like(info)
     if found.info.shape != info.shape:
         there, asked = ("x".join(map(str, shape)) for shape in (found.info.shape, info.shape))
         raise DataError(

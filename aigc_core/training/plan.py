@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from aigc_core.data.clips import Sounds
 from aigc_core.data.sources import open_data
 from aigc_core.data.tokens import for_model
 from aigc_core.errors import DataError, UsageError
@@ -139,6 +140,8 @@ def plan(
         check_name(name)
     progress = progress or Progress(False)
     dataset = open_data(data, registry, size=size, strict=strict, reading=reading, track=progress.track)
+    if parent is not None and isinstance(dataset, Sounds):
+        dataset = dataset.numbered(parent.generator.data)
     _check_needs(loaded, dataset)
     if loaded.tokenizer is not None:
         kept = {} if parent is None else parent.generator.data.assets
@@ -227,3 +230,8 @@ def _check_needs(model: Model, dataset: Dataset) -> None:
             )
     if needs.labels and not info.classes:
         raise DataError(f"{what}: it needs labels; put each class into a folder of its own")
+    if needs.transcripts and "characters" not in info.assets:
+        raise DataError(
+            f"{what}: it needs to know what is said; put a metadata.csv of lines file|text beside the sounds, or, where "
+            "the classes are what is said, give -d transcripts=label"
+        )

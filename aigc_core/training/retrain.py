@@ -158,7 +158,8 @@ def _data(record: Mapping[str, Any], place: str | None) -> list[str]:
         if (place := command.get("data")) is not None:
             return ["--data", str(place), *(size if command.get("size") else []), *said]
     if name in default().datasets:
-        return ["--data", name]
+        sounds = record["data"]["info"]["modality"] == "audio"  # those alone are of any size
+        return ["--data", name, *(size if sounds else []), *said]
     raise UsageError(f"where the data {name!r} lie is not kept with the weights; say it: --data PATH")
 
 
