@@ -22,7 +22,7 @@ class TacotronTraining(TrainingOptions):
     warmup: float = Field(
         0.03, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine"
     )
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    clip: float = Field(1.0, ge=0, description="longest gradient; 0: any")
     guide: float = Field(1.0, ge=0, description="weight of the loss that pulls the attention to the diagonal")
     width: float = Field(
         0.2, gt=0, le=10, description="how far from the diagonal the attention may go, as a share"
@@ -35,7 +35,10 @@ class SpeechOptions(Options):
         (), description="whose voice: sample i is in voice i mod K; the first if none"
     )
     seconds: float = Field(
-        10.0, gt=0, le=600, description="most of a sound; one that is longer is cut and says so"
+        0.0,
+        ge=0,
+        le=600,
+        description="most of a sound, which is cut there; 0: twice the longest in the training",
     )
     best_of: int = Field(
         1, ge=1, le=64, description="candidates of each sample, of which the best aligned is kept"

@@ -97,4 +97,5 @@ class Postnet(nn.Module):
         x = frames
         for layer in self.layers:
             x = layer(x, mask).tanh()
-        return frames + self.last((x * mask).transpose(1, 2)).transpose(1, 2)
+        residue: Tensor = self.last((x * mask).transpose(1, 2)).transpose(1, 2)
+        return frames + residue

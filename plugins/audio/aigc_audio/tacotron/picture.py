@@ -41,4 +41,5 @@ def _sized(part: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[
     """Each value as a block of pixels."""
     rows = np.arange(height) * part.shape[0] // height
     columns = np.arange(width) * part.shape[1] // width
-    return part[rows[:, None], columns]
+    sized: npt.NDArray[np.uint8] = part[rows[:, None], columns]
+    return sized

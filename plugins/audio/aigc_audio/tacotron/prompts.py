@@ -83,6 +83,6 @@ def _voices(model: Tacotron, names: tuple[str, ...]) -> list[int]:
         if not model.speakers:
             raise UsageError(f"there is no speaker {name!r}: the model has one voice; leave out --speaker")
         if name not in model.speakers:
-            hint = did_you_mean(name, model.speakers) or ""
+            hint = did_you_mean(name, list(model.speakers)) or ""
             raise UsageError(f"there is no speaker {name!r}{hint}; there are: {', '.join(model.speakers)}")
     return [model.speakers.index(name) for name in names] or [0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import fields
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from aigc_audio.config import GriffinLimOptions, NeuralOptions, SpeechOptions
 from aigc_audio.griffin_lim import griffin_lim
+from aigc_audio.mel import MelSettings
 from aigc_audio.tacotron.network import Tacotron
 from aigc_audio.tacotron.picture import picture
 from aigc_audio.tacotron.prompts import lines
@@ -75,7 +76,7 @@ class Neural(Speech[NeuralOptions]):
             raise UsageError(
                 "the sampler neural needs a vocoder: give -s vocoder=NAME, weights of audio/vocoder"
             )
-        ours, theirs = generator.mel.settings, vocoder.mel_settings
+        ours, theirs = generator.mel.settings, cast(MelSettings, vocoder.mel_settings)
         differ = [
             f"{field.name} {getattr(ours, field.name)}, not {getattr(theirs, field.name)}"
             for field in fields(ours)
@@ -88,5 +89,6 @@ class Neural(Speech[NeuralOptions]):
             )
 
     def sound(self, generator: Tacotron, mel: Tensor, stream: Block, block: Block) -> Tensor:
-        sound: Tensor = block.parts["vocoder"].vocode(mel[None])[0]
+        vocoder: Any = block.parts["vocoder"]
+        sound: Tensor = vocoder.vocode(mel[None])[0]
         return sound

@@ -81,6 +81,11 @@ def speak(
     return {row: replace(best[row], frames=_refined(model, best[row].frames)) for row in lines}
 
 
+def limit(model: Tacotron, options: SpeechOptions) -> float:
+    """How many seconds a sound lasts at most."""
+    return options.seconds or 2 * model.data.shape[1] / model.rate
+
+
 def _buckets(lines: Mapping[int, Line]) -> dict[int, list[int]]:
     """Rows by the length to which their texts are padded."""
     found: dict[int, list[int]] = {}
@@ -97,10 +102,8 @@ def _remember(model: Tacotron, lines: Mapping[int, Line], size: int, length: int
     for row, line in lines.items():
         parts[row] = model.remember(line.symbols, torch.tensor([line.speaker], device=line.symbols.device))
     first, voice = next(iter(parts.values()))
-    values, keys = (
-        first.values.new_zeros(size, length, first.values.shape[2]),
-        first.keys.new_zeros(size, length, first.keys.shape[2]),
-    )
+    values = first.values.new_zeros(size, length, first.values.shape[2])
+    keys = first.keys.new_zeros(size, length, first.keys.shape[2])
     mask, voices = first.mask.new_zeros(size, length), voice.new_zeros(size, voice.shape[1])
     mask[:, 0] = True
     for row, (memory, voice) in parts.items():
@@ -122,7 +125,7 @@ def _speak(
     size, length = memory.mask.shape
     frame = voice.new_full((size, 1, decoder.bands), SILENCE)
     least = -(-2 // reduction)  # two frames are the fewest that have a sound
-    most = max(least, int(options.seconds * model.rate / model.mel.settings.hop) // reduction)
+    most = max(least, int(limit(model, options) * model.rate / model.mel.settings.hop) // reduction)
     state, lstm = decoder.attention.start(memory), None
     masks = voice.new_zeros(size, AHEAD, 2 * model.config.prenet)
     places = torch.arange(length, device=voice.device)
@@ -153,5 +156,5 @@ def _speak(
 
 def _refined(model: Tacotron, frames: Tensor) -> Tensor:
     """After the post-net, [F, bands]."""
-    mask = torch.ones_like(frames[None, :, :1])
-    return model.postnet(frames[None], mask)[0]
+    refined: Tensor = model.postnet(frames[None], torch.ones_like(frames[None, :, :1]))
+    return refined[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -25,7 +25,10 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
         super().__init__(generator, options, engine)
         self.network = engine.prepare(generator)
         self.average = engine.average(generator, options.half_life)
-        self.optimizer = engine.optimizer(torch.optim.Adam(self.network.parameters(), options.lr, fused=True))
+        optimizer = torch.optim.Adam(self.network.parameters(), options.lr, fused=True)
+        if options.clip:  # as a hook, since it steps only when the parts of a batch have been added up
+            optimizer.register_step_pre_hook(self._shorten)
+        self.optimizer = engine.optimizer(optimizer)
         self.steps = generator.steps_of(generator.data.shape[1]) + TAIL
         """Of the longest sound of all: random values are drawn for so many, however long those of a batch are."""
 
@@ -53,11 +56,19 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
         loss = before + refined + gate + self.options.guide * guide
         self.optimizer.zero_grad()
         self.engine.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         self.optimizer.step()
         self.average.update()
         parts = {"loss": loss, "mel": refined, "gate": gate, "guide": guide}
         return {name: value.detach() for name, value in parts.items()}
+
+    def _shorten(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Shortens a gradient that is too long."""
+        longest, scale = self.options.clip, getattr(optimizer, "grad_scale", None)
+        if scale is not None:  # of gradients in float16: a fused optimizer takes it out by itself
+            longest *= float(scale)
+        torch.nn.utils.clip_grad_norm_(
+            [p for group in optimizer.param_groups for p in group["params"]], longest
+        )
 
     def target(self, sound: Tensor, frames: int) -> Tensor:
         """[N, frames, bands]: the mel spectrograms of sounds [N, T]; silence follows."""
@@ -66,7 +77,7 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
         mel: Tensor = self.generator.mel(sound)
         return mel.transpose(1, 2)
 
-    def result(self) -> Generator[TacotronTraining]:
+    def result(self) -> Generator[Any]:
         return self.average.generator
 
     def schedule(self, progress: float) -> float:
