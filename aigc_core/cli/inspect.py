@@ -72,7 +72,10 @@ def _sample(found: dict[str, Any]) -> None:
             "sampler": f"{found['sampler']} {pairs(found.get('options', {}))}".rstrip()
             if "sampler" in found
             else None,
+            "parts": ", ".join(f"{option} {_part(part)}" for option, part in found.get("parts", {}).items()),
+            "labels": _names(found.get("labels", [])),
             "pictures": ", ".join(_given(picture) for picture in found.get("images", [])),
+            "sounds": ", ".join(_given(sound) for sound in found.get("sounds", [])),
             "prompts": _joined(found.get("prompts")),
             "filters": ", ".join(map(str, found.get("filters", []))),
             "made with": made_with(found),
@@ -116,12 +119,23 @@ def _signed(found: Credentials | None) -> str | None:
 
 
 def _given(picture: Any) -> str:
-    """A picture that the sampler worked on; of a record of format 1, its name alone."""
+    """A picture or sound that the sampler worked on; of a record of format 1, its name alone."""
     if not isinstance(picture, dict):
         return str(picture)
     name = str(picture.get("name"))
     shown = "a private one" if is_hidden(name) else name
     return f"{shown} ({_short(picture.get('content'))})"
+
+
+def _part(part: Any) -> str:
+    """Weights that a sampler computed with, too."""
+    if not isinstance(part, dict):
+        return str(part)
+    return f"{part.get('name') or 'a file'} of {part.get('model')} ({_short(part.get('tensors_digest'))})"
+
+
+def _names(labels: list[Any]) -> str:
+    return ", ".join(map(str, labels[:5])) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
 
 
 def _joined(prompts: Any) -> str | None:

@@ -91,6 +91,8 @@ def show(model: str, as_json: bool) -> None:
         click.echo()
         default = " (default)" if number == 0 else ""
         needs = f", needs {', '.join(sampler.needs)}" if sampler.needs else ""
+        for option, part in sampler.parts.items():
+            needs += f", {option}: weights of {part}"
         click.secho(
             f"Sampler {name}{default}: {sampler.summary} [NFE {sampler.nfe}{needs}] (-s key=value)", bold=True
         )
@@ -128,7 +130,8 @@ def _needs(model: Model) -> str:
     needs = model.spec.data
     low, high = ("x".join(map(str, shape)) for shape in (needs.smallest, needs.largest))
     bounds = f" from {low} to {high}" if needs.smallest and needs.largest else ""
-    return f"{needs.modality}{bounds}{', with labels' if needs.labels else ''}"
+    more = [what for what in ("labels", "transcripts") if getattr(needs, what)]
+    return f"{needs.modality}{bounds}{', with ' if more else ''}{' and '.join(more)}"
 
 
 def _options(options: list[Any]) -> None:
@@ -158,6 +161,7 @@ def _show_json(model: Model, groups: dict[str, list[Any]], samplers: dict[str, l
                 "summary": sampler.summary,
                 "nfe": sampler.nfe,
                 "needs": list(sampler.needs),
+                "parts": dict(sampler.parts),
                 "block": sampler.block,
                 "options": [asdict(o) for o in samplers[name]],
             }

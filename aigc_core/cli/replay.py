@@ -19,6 +19,9 @@ from aigc_core.errors import MismatchError
     "--image", "images", multiple=True, help="A picture that the sampler was given; may be given many times."
 )
 @click.option(
+    "--sound", "sounds", multiple=True, help="A sound that the sampler was given; may be given many times."
+)
+@click.option(
     "--prompt", "prompts", multiple=True, help="A prompt that the record hides; may be given many times."
 )
 @click.option("--out", help="Keep what is made again; as for aigc sample.")
@@ -28,6 +31,7 @@ def replay(
     file: str,
     weights: str | None,
     images: tuple[str, ...],
+    sounds: tuple[str, ...],
     prompts: tuple[str, ...],
     out: str | None,
     quiet: bool,
@@ -48,6 +52,7 @@ def replay(
             file,
             weights=weights,
             images=images,
+            sounds=sounds,
             prompts=prompts,
             out=out,
             registry=registry,

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from aigc_core.cli.common import KeyValue, WeightsName, note, open_registry
-from aigc_core.errors import AigcError, DataError, NotFoundError, UsageError
+from aigc_core.errors import DataError, NotFoundError, UsageError
 from aigc_core.launch import launched
 from aigc_core.modality import default_ending
 from aigc_core.registry import default
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("weights", type=WeightsName())
-@click.option("-n", "count", type=int, help="How many; by default 64, or one for each --image or --prompt.")
+@click.option(
+    "-n",
+    "count",
+    type=int,
+    help="How many; by default 64, or one for each --image, --sound, --prompt or --label.",
+)
 @click.option("--start", type=int, default=0, show_default=True, help="The index of the first one.")
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Sample i of a seed is always the same one."
@@ -33,13 +38,21 @@ if TYPE_CHECKING:
     "-s", "--sampler-option", "options", type=KeyValue(), multiple=True, help="An option of the sampler."
 )
 @click.option("--image", "images", multiple=True, help="A picture to work on; may be given many times.")
-@click.option("--prompt", "prompts", multiple=True, help="A text to go on from; may be given many times.")
+@click.option("--sound", "sounds", multiple=True, help="A sound to work on; may be given many times.")
+@click.option(
+    "--prompt", "prompts", multiple=True, help="A text to go on from, or to speak; may be given many times."
+)
 @click.option(
     "--prompts-from",
     metavar="FILE",
     type=click.Path(),
     help="A file with a prompt a line; - for standard input.",
 )
+@click.option(
+    "--label", "labels", multiple=True, help="A class, by its name or number; may be given many times."
+)
+@click.option("--speaker", help="Whose voice it is: -s speaker=...")
+@click.option("--best-of", type=int, metavar="N", help="Keep the best of N attempts: -s best_of=N.")
 @click.option("--keywords", help="Words that a text must hold, with commas between: -s keywords=...")
 @click.option("--explain", is_flag=True, help="Keep why each token was drawn in the record: -s explain=true.")
 @click.option(
@@ -69,6 +82,13 @@ if TYPE_CHECKING:
     "them. By default a file that is named after WEIGHTS.",
 )
 @click.option(
+    "--encoding",
+    type=click.Choice(("pcm16", "float32")),
+    default="pcm16",
+    show_default=True,
+    help="Of the values in .wav.",
+)
+@click.option(
     "--shard-size", type=int, metavar="N", help="So many samples in each of x-000000.tar, x-000001.tar, ..."
 )
 @click.option(
@@ -78,9 +98,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share the work; the samples stay the same.",
 )
-@click.option(
-    "--private", is_flag=True, help="Keep prompts and the names of given pictures out of the records."
-)
+@click.option("--private", is_flag=True, help="Keep prompts and the names of given files out of the records.")
 @click.option("--unverified", is_flag=True, help="Do not check the weights' bytes; the records say so.")
 @click.option(
     "--sign",
@@ -102,8 +120,12 @@ def sample(
     sampler: str | None,
     options: tuple[tuple[str, str], ...],
     images: tuple[str, ...],
+    sounds: tuple[str, ...],
     prompts: tuple[str, ...],
     prompts_from: str | None,
+    labels: tuple[str, ...],
+    speaker: str | None,
+    best_of: int | None,
     keywords: str | None,
     explain: bool,
     streamed: bool,
@@ -111,6 +133,7 @@ def sample(
     block: int | None,
     threads: int,
     out: str | None,
+    encoding: str,
     shard_size: int | None,
     processes: int,
     private: bool,
@@ -135,9 +158,8 @@ def sample(
     made = output_modality(read_header(found.path))
     if prompts_from is not None:
         prompts += _lines(prompts_from)
-    chosen = {
-        **dict(options), **({} if keywords is None else {"keywords": keywords}), **({"explain": True} if explain else {}),
-    }  # fmt: skip
+    named = {"speaker": speaker, "best_of": best_of, "keywords": keywords, "explain": explain or None}
+    chosen = {**dict(options), **{name: value for name, value in named.items() if value is not None}}
     if streamed:
         _check_streamed(out, made, processes)
         if explain:
@@ -149,7 +171,7 @@ def sample(
         with contextlib.redirect_stdout(sys.stderr):
             chunks = stream(
                 weights, count=count, start=start, seed=seed, sampler=sampler, options=chosen, prompts=prompts,
-                precision=precision, block=block, threads=threads, registry=registry,
+                labels=labels, precision=precision, block=block, threads=threads, registry=registry,
             )  # fmt: skip
         _print(chunks, start)
         return
@@ -157,10 +179,10 @@ def sample(
         name = Path(weights).stem if is_path(weights) else weights.replace("@", "-")
         out = f"{name}{default_ending(made)}"
     if count is None:
-        count = len(images) or len(prompts) or 64
+        count = max(map(len, (images, sounds, prompts, labels))) or 64
     signs = _signs(certificate, key, out, made)
-    check_target(out, made, indices=range(start, start + count), shard=shard_size)
-    _check_foreign(out)
+    kept = None if encoding == "pcm16" else encoding
+    check_target(out, made, indices=range(start, start + count), shard=shard_size, encoding=kept)
     if shared:
         _share(out, processes)
         return
@@ -172,7 +194,7 @@ def sample(
     with contextlib.redirect_stdout(sys.stderr):  # a backend's prints are not the command's output
         request_ = request(
             found, count=count, start=start, seed=seed, sampler=sampler, options=chosen, images=images,
-            prompts=prompts, precision=precision, block=block, threads=threads,
+            sounds=sounds, prompts=prompts, labels=labels, encoding=kept, precision=precision, block=block, threads=threads,
             private=private, verify=not unverified, registry=registry,
         )  # fmt: skip
         progress = Progress(False if quiet else None)
@@ -224,19 +246,6 @@ def _print(chunks: Iterator[Chunk], turn: int) -> None:
                 break
             turn, between = turn + 1, SEPARATOR
     click.echo()
-
-
-def _check_foreign(out: str) -> None:
-    """Raises UsageError rather than write over a file that aigc did not make: the text that was trained on, perhaps."""
-    from aigc_core.sampling.records import read_record
-    from aigc_core.sampling.writers import holds_many
-
-    if holds_many(out) or not Path(out).is_file() or not Path(out).stat().st_size:
-        return
-    try:
-        read_record(Path(out))
-    except AigcError:
-        raise UsageError(f"{out} is there already, and aigc did not make it; choose another --out") from None
 
 
 def _signs(certificate: str | None, key: str | None, out: str, modality: str) -> tuple[str, str] | None:

@@ -1,19 +1,23 @@
-"""Sounds: int16 [C, T] in data, float32 [C, T] in -1 .. 1 as samples, 16-bit PCM in files."""
+"""Sounds: int16 [C, T] in data, float32 [C, T] in -1 .. 1 as samples, WAV in files.
+
+Those of one length are as long as the generator's output says. Those of any length are padded with NaN, in memory
+alone: no file holds it.
+"""
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from aigc_core.errors import UsageError
-from aigc_core.modality.base import MANY, RECORD_KEY, Encoded, Modality
-from aigc_core.provenance.content import Content
+from aigc_core.modality.base import MANY, Encoded, Modality
+from aigc_core.modality.image import png_bytes
+from aigc_core.modality.stack import stacked
+from aigc_core.modality.wav import FLOAT32, PCM16, wav_bytes, wav_record
+from aigc_core.provenance.content import Content, pcm
+from aigc_core.provenance.content import picture as picture_content
 from aigc_core.provenance.content import sound as sound_content
-from aigc_core.provenance.marks import info_chunk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,9 +33,15 @@ SILENCE: Final = 0.1
 SOUND_LIMIT: Final = 1 << 30
 """Bytes of PCM in one file, which is put together in memory. RIFF ends at four times as much."""
 
+LONGEST: Final = 60
+"""Seconds that a sound of any length is taken to have at most, where that decides how many go into one file."""
+
+PICTURE: Final = ".png"
+"""What the name of the picture beside a sound has more than the sound's."""
+
 
 class Audio(Modality):
-    """PCM of one sample rate, which the output's details name as `sample_rate`."""
+    """Sound of one sample rate, which the output's details name as `sample_rate`."""
 
     name = "audio"
     items = "sounds"
@@ -39,6 +49,8 @@ class Audio(Modality):
     axes = ("channels", "samples")
     resize = "crop or pad the clips by --size SAMPLES"
     endings: ClassVar[Mapping[str, str]] = {".wav": "clips with 0.1 s between", **MANY}
+    beside = (PICTURE,)
+    encodings = (PCM16, FLOAT32)
 
     def legend(self, details: Mapping[str, Any]) -> str:
         return f"{super().legend(details)} at {details['sample_rate']} Hz"
@@ -52,27 +64,72 @@ class Audio(Modality):
         rate = output.details.get("sample_rate")
         if not isinstance(rate, int) or rate < 1:
             return f"sound, but its output's details give the sample rate as {rate!r}"
-        return "" if bool(values.isfinite().all()) else "values that are not finite"
+        if not _any_length(output):
+            return "" if bool(values.isfinite().all()) else "values that are not finite"
+        if bool(values.isinf().any()):
+            return "values that are not finite"
+        ended = values.isnan()
+        if not bool((ended == ended[:, :1]).all()):
+            return "sounds whose channels do not end together"
+        ended = ended[:, 0]
+        if bool((ended[:, :-1] & ~ended[:, 1:]).any()):
+            return "NaN before the end of a sound; it may only follow it"
+        if not ended.shape[1] or bool(ended[:, 0].any()):
+            return "a sound of no length; give it at least one sample"
+        return ""
 
     def samples(self, values: Tensor, output: Output) -> npt.NDArray[np.float32]:
-        """[N, C, T] in the output's range to float32 in -1 .. 1, clipped."""
+        """[N, C, T] in the output's range to float32 in -1 .. 1: one whose peak is above 1 is divided by it. Of sounds
+        of any length, T is that of the longest."""
         middle, half = (output.low + output.high) / 2, (output.high - output.low) / 2
-        scaled: npt.NDArray[np.float32] = ((values.float() - middle) / half).clamp(-1, 1).cpu().numpy()
+        scaled: npt.NDArray[np.float32] = ((values.float() - middle) / half).cpu().numpy()
+        if _any_length(output):
+            scaled = scaled[:, :, : lengths(scaled, output).max(initial=0)]
+        scaled /= np.nanmax(np.abs(scaled), axis=(1, 2), initial=1.0, keepdims=True)
         return scaled
 
     def arrays(self, samples: npt.NDArray[Any], output: Output) -> dict[str, npt.NDArray[Any]]:
-        return {"audio": samples, "sample_rate": np.array(output.details["sample_rate"])}
+        """Of sounds of any length, `lengths` says where each one's `audio` ends; zeros follow."""
+        rate = np.array(output.details["sample_rate"])
+        if not _any_length(output):
+            return {"audio": samples, "sample_rate": rate}
+        ends = lengths(samples, output)
+        return {"audio": np.nan_to_num(samples), "lengths": ends, "sample_rate": rate}
+
+    def join(self, parts: Sequence[npt.NDArray[Any]], output: Output) -> npt.NDArray[Any]:
+        longest = max(part.shape[2] for part in parts)
+        joined = np.full((sum(map(len, parts)), parts[0].shape[1], longest), np.nan, parts[0].dtype)
+        first = 0
+        for part in parts:
+            joined[first : first + len(part), :, : part.shape[2]] = part
+            first += len(part)
+        return joined
 
     def most(self, output: Output) -> int:
         channels, length = output.shape
         rate = output.details.get("sample_rate")
-        gap = round(SILENCE * rate) if isinstance(rate, int) else 0
-        return max(1, SOUND_LIMIT // ((length + gap) * channels * 2))
+        rate = rate if isinstance(rate, int) else 0
+        length = LONGEST * rate if _any_length(output) else length
+        return max(1, SOUND_LIMIT // max(1, (length + round(SILENCE * rate)) * channels * 2))
 
-    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
+    def encode(
+        self,
+        samples: npt.NDArray[Any],
+        output: Output,
+        record: Mapping[str, Any],
+        pictures: Sequence[npt.NDArray[np.uint8]] = (),
+    ) -> Encoded:
+        """The pictures of all its sounds are in one beside it, `x.wav.png`, one below the other."""
         sound, rate = self._joined(samples, output)
         digest = sound_content(pcm(sound), rate, len(sound)).digest
-        return Encoded({"": wav_bytes(sound, rate, {**record, "content": digest})}, digest)
+        files = {}
+        if pictures:
+            image = stacked(pictures)
+            own = {**record, "content": picture_content(image).digest, "picture_of": digest}
+            files[PICTURE] = png_bytes(image, own)
+        encoding = str(record.get("encoding", PCM16))
+        files[""] = wav_bytes(sound, rate, {**record, "content": digest}, encoding)
+        return Encoded(files, digest)
 
     def content(self, samples: npt.NDArray[Any], output: Output) -> Content:
         sound, rate = self._joined(samples, output)
@@ -81,58 +138,24 @@ class Audio(Modality):
     def _joined(self, samples: npt.NDArray[Any], output: Output) -> tuple[npt.NDArray[Any], int]:
         """The sound [C, T] of one file, and its rate."""
         rate = int(output.details["sample_rate"])
-        count, channels, _ = samples.shape
-        gap = np.zeros((count, channels, round(SILENCE * rate)), samples.dtype)
-        joined = np.concatenate([samples, gap], axis=2)
-        sound = joined.transpose(1, 0, 2).reshape(channels, -1)
-        return sound[:, : sound.shape[1] - gap.shape[2]], rate
+        gap = np.zeros((samples.shape[1], round(SILENCE * rate)), samples.dtype)
+        parts = [gap]
+        for clip, end in zip(samples, lengths(samples, output), strict=True):
+            parts += [clip[:, :end], gap]
+        return np.concatenate(parts[1:-1], axis=1), rate
 
     def record_text(self, path: Path) -> str:
         with open(path, "rb") as file:
             return wav_record(file)
 
 
-def wav_bytes(sound: npt.NDArray[np.floating[Any]], rate: int, record: Mapping[str, Any] | None) -> bytes:
-    """A sound [C, T] in -1 .. 1 as 16-bit PCM, clipped, with the record in a chunk that players skip, and that a
-    model made it in one that they show.
-
-    Raises UsageError if it is longer than a RIFF file can be.
-    """
-    channels = len(sound)
-    chunks = _chunk(b"fmt ", struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16))
-    chunks += _chunk(b"data", pcm(sound))
-    if record is not None:
-        chunks += _chunk(b"LIST", info_chunk(record))
-        chunks += _chunk(RECORD_KEY.encode(), json.dumps(record, ensure_ascii=False).encode())
-    if 4 + len(chunks) >= 1 << 32:
-        raise UsageError("so much sound does not fit into one .wav; write a folder, or fewer clips")
-    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+def lengths(samples: npt.NDArray[Any], output: Output) -> npt.NDArray[np.int64]:
+    """[N] of sounds [N, C, T]: where each one ends."""
+    if not _any_length(output):
+        return np.full(len(samples), samples.shape[2], np.int64)
+    ends: npt.NDArray[np.int64] = np.count_nonzero(~np.isnan(samples[:, 0]), axis=1).astype(np.int64)
+    return ends
 
 
-def pcm(sound: npt.NDArray[np.floating[Any]]) -> bytes:
-    """A sound [C, T] in -1 .. 1 as 16-bit PCM, clipped, channels interleaved."""
-    return np.clip(np.round(sound.T * 32767.0), -32768, 32767).astype("<i2").tobytes()
-
-
-def wav_record(file: BinaryIO) -> str:
-    """The record of `wav_bytes`, or an empty text. Raises ValueError for what is no whole RIFF file."""
-    head = file.read(12)
-    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        raise ValueError("not a RIFF WAVE file")
-    while start := file.read(8):
-        if len(start) < 8:
-            raise ValueError("truncated between two chunks")
-        size = int.from_bytes(start[4:], "little")
-        begin = file.tell()
-        if begin + size > file.seek(0, 2):
-            raise ValueError(f"truncated within its chunk {start[:4]!r}")
-        file.seek(begin)
-        if start[:4] == RECORD_KEY.encode():
-            return file.read(size).decode()
-        file.seek(begin + size + size % 2)
-    return ""
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    """A RIFF chunk, padded to an even length, which its size does not count."""
-    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+def _any_length(output: Output) -> bool:
+    return output.shape[-1] == -1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ class Modality(ABC):
     golden: ClassVar[int] = 16
     """How many samples are drawn when weights are published, to be held against later."""
     beside: ClassVar[tuple[str, ...]] = ()
-    """What the names of the files beside such a file have more than its own."""
+    """What the names of the files beside such a file have more than its own, whether or not they are there."""
+    encodings: ClassVar[tuple[str, ...]] = ()
+    """How the values in such a file can be kept, where there is a choice; the first one is the default. A record names
+    another one as its `encoding`."""
 
     def legend(self, details: Mapping[str, Any]) -> str:
         """What the numbers of a shape count, for a reader."""
@@ -75,13 +78,26 @@ class Modality(ABC):
     def arrays(self, samples: npt.NDArray[Any], output: Output) -> dict[str, npt.NDArray[Any]]:
         """What an `.npz` of such samples holds, beside their record."""
 
+    def join(self, parts: Sequence[npt.NDArray[Any]], output: Output) -> npt.NDArray[Any]:
+        """Samples [N, ...] that came in parts, in their order."""
+        import numpy
+
+        return numpy.concatenate(parts)
+
     @abstractmethod
     def most(self, output: Output) -> int:
         """How many samples one file with the first of `endings` can hold, so that it can be opened again."""
 
     @abstractmethod
-    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
-        """A file of samples [N, ...] with the first of `endings`, its record completed by its content's digest.
+    def encode(
+        self,
+        samples: npt.NDArray[Any],
+        output: Output,
+        record: Mapping[str, Any],
+        pictures: Sequence[npt.NDArray[np.uint8]] = (),
+    ) -> Encoded:
+        """A file of samples [N, ...] with the first of `endings`, its record completed by its content's digest; and
+        the files beside it, one of the `pictures` that samplers gave with them, where such a file keeps any.
         Raises UsageError if so many can't be put into one file."""
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -55,7 +55,13 @@ class Image(Modality):
         across = width if channels in (1, 3, 4) else width * channels
         return max(1, SHEET_LIMIT // ((height + 1) * (across + 1)))
 
-    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
+    def encode(
+        self,
+        samples: npt.NDArray[Any],
+        output: Output,
+        record: Mapping[str, Any],
+        pictures: Sequence[npt.NDArray[np.uint8]] = (),
+    ) -> Encoded:
         shown = sheet(samples)
         digest = picture_content(shown).digest
         return Encoded({"": png_bytes(shown, {**record, "content": digest})}, digest)

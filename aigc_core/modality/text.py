@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -65,7 +65,13 @@ class Text(Modality):
         longest = output.shape[0] if output.shape[0] > 0 else LONGEST
         return max(1, TEXT_LIMIT // (longest + len(SEPARATOR)))
 
-    def encode(self, samples: npt.NDArray[Any], output: Output, record: Mapping[str, Any]) -> Encoded:
+    def encode(
+        self,
+        samples: npt.NDArray[Any],
+        output: Output,
+        record: Mapping[str, Any],
+        pictures: Sequence[npt.NDArray[np.uint8]] = (),
+    ) -> Encoded:
         """Plain text has no place for a record: it gets a file of its own, `x.txt.json`."""
         joined = self.content(samples, output)
         record_text = json.dumps({**record, "content": joined.digest}, indent=2, ensure_ascii=False) + "\n"

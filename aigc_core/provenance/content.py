@@ -1,22 +1,24 @@
 """What a file decodes to, and its digest: the same under another name, re-encoded, without its metadata.
 
-Pictures are their pixels as 8-bit RGBA, sounds their 16-bit PCM, texts their UTF-8, an `.npz` its arrays. Imports no
-torch.
+Pictures are their pixels as 8-bit RGBA, sounds the 16-bit PCM that they are rounded to, texts their UTF-8, an `.npz`
+its arrays. Imports no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from aigc_core.errors import AigcError, DamagedFileError, NotFoundError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 PICTURE: Final = "picture"
@@ -27,6 +29,8 @@ ARCHIVE: Final = "archive"
 
 RECORD: Final = "record"
 """The array of an `.npz` that is no content."""
+_FLOAT: Final = 3
+"""The format tag of floats in a WAV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,32 @@ def picture(image: Any) -> Content:
 def sound(pcm: bytes, rate: int, channels: int) -> Content:
     """Of 16-bit PCM."""
     return Content(SOUND, (rate, channels), pcm)
+
+
+def pcm(sound: npt.NDArray[np.floating[Any]]) -> bytes:
+    """A sound [C, T] in -1 .. 1 as 16-bit PCM, clipped, channels interleaved."""
+    import numpy as np
+
+    return np.clip(np.round(sound.T * 32767.0), -32768, 32767).astype("<i2").tobytes()
+
+
+def riff_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a RIFF WAVE file: name, first byte, size. Raises ValueError for what is no whole one."""
+    head = file.read(12)
+    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        raise ValueError("not a RIFF WAVE file")
+    end = file.seek(0, 2)
+    place = 12
+    while place < end:
+        file.seek(place)
+        start = file.read(8)
+        if len(start) < 8:
+            raise ValueError("truncated between two chunks")
+        name, size = start[:4], int.from_bytes(start[4:], "little")
+        if place + 8 + size > end:
+            raise ValueError(f"truncated within its chunk {name!r}")
+        yield name, place + 8, size
+        place += 8 + size + size % 2
 
 
 def text(value: str) -> Content:
@@ -166,12 +196,15 @@ def _arrays_digest(path: Path) -> str:
     return digest.digest
 
 
-def _sound(file: Any) -> Content:
-    """PCM of any width, rounded to 16 bits."""
+def _sound(file: BinaryIO) -> Content:
+    """PCM of any width, or floats, rounded to 16 bits."""
     import wave
 
     import numpy as np
 
+    if (floats := _floats(file)) is not None:
+        return floats
+    file.seek(0)
     with wave.open(file, "rb") as reader:
         rate, channels, width = reader.getframerate(), reader.getnchannels(), reader.getsampwidth()
         raw = reader.readframes(reader.getnframes())
@@ -182,6 +215,31 @@ def _sound(file: Any) -> Content:
     wide[:, 4 - width :] = data ^ np.uint8(0x80) if width == 1 else data  # 8 bits alone are unsigned
     rounded = (wide.view("<i4").astype(np.int64) + (1 << 15)) >> 16
     return sound(np.clip(rounded, -32768, 32767).astype("<i2").tobytes(), rate, channels)
+
+
+def _floats(file: BinaryIO) -> Content | None:
+    """Of 32 or 64-bit floats; None if the file holds something else. Raises ValueError if it can't be meant."""
+    import numpy as np
+
+    rate, channels, width, data = 0, 0, 0, None
+    for name, begin, size in riff_chunks(file):
+        file.seek(begin)
+        if name == b"fmt " and size >= 16:
+            tag, channels, rate, _, _, width = struct.unpack("<HHIIHH", file.read(16))
+            if tag != _FLOAT:
+                return None
+        elif name == b"data" and width:
+            data = file.read(size)
+            break
+    if data is None or not channels:
+        return None
+    if width not in (32, 64):
+        raise ValueError(f"floats of {width} bits, not 32 or 64")
+    step = channels * width // 8
+    values = np.frombuffer(data[: len(data) // step * step], f"<f{width // 8}").reshape(-1, channels)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are not finite")
+    return sound(pcm(values.T), rate, channels)
 
 
 def _quiet() -> warnings.catch_warnings[None]:

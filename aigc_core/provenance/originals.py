@@ -52,6 +52,8 @@ def originals(path: Path) -> Originals:
     if path.is_dir():
         return Folder(path, *_request_of(path))
     record = origin(path).record
+    if "picture_of" in record:
+        raise UsageError(f"{path} is the picture beside a sound; replay that: {path.with_suffix('')}")
     if path.suffix == ".npz":
         return Npz(path, record)
     return Tar(path, record) if path.suffix == ".tar" else One(path, record)
@@ -69,7 +71,8 @@ class One(Originals):
         return iter(())
 
     def rest(self, output: Output) -> Iterator[Difference]:
-        again = modality(output.modality).content(np.concatenate(self._parts), output)
+        kind = modality(output.modality)
+        again = kind.content(kind.join(self._parts, output), output)
         if found := compare(self.path.name, read(self.path), again):
             yield found
 
@@ -84,7 +87,13 @@ class Npz(Originals):
 
     def differences(self, first: int, samples: npt.NDArray[Any], output: Output) -> Iterator[Difference]:
         kind, count = KINDS[output.modality], self.record["count"]
-        for name, again in modality(output.modality).arrays(samples, output).items():
+        arrays = dict(modality(output.modality).arrays(samples, output))
+        ends = arrays.pop("lengths", None)
+        told = self._arrays.get("lengths", np.empty(0))
+        if ends is not None and (told.shape != (count,) or told.dtype.kind not in "iu"):
+            yield Difference(self.path.name, "it does not say the lengths of its samples")
+            return
+        for name, again in arrays.items():
             there = self._arrays.get(name)
             if there is None:
                 yield Difference(self.path.name, f"it holds no array {name}")
@@ -97,10 +106,17 @@ class Npz(Originals):
                 raise DamagedFileError(f"{self.path}: its {name} are not the {count} samples of its record")
             for index, row in enumerate(again, first):
                 at, what = index - self.record["start"], f"sample {index}"
+                original = there[at]
+                if ends is not None:
+                    end, long = int(ends[index - first]), int(told[at])
+                    if long != end:
+                        yield Difference(what, f"{long} samples there, {end} here")
+                        continue
+                    original, row = original[..., :end], row[..., :end]
                 found = (
-                    compare_texts(what, str(there[at]), str(row))
+                    compare_texts(what, str(original), str(row))
                     if kind == TEXT
-                    else compare_values(what, there[at], row, kind)
+                    else compare_values(what, original, row, kind)
                 )
                 if found:
                     yield found

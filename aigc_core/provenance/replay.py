@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +19,10 @@ from aigc_core.provenance.private import is_hidden, is_that
 from aigc_core.provenance.trace import stored
 from aigc_core.registry import Registry, default
 from aigc_core.sampling.draw import draw
+from aigc_core.sampling.given import sound_digest
+from aigc_core.sampling.notes import Notes
 from aigc_core.sampling.request import PRECISIONS, Request, request
-from aigc_core.sampling.writers import check_count, check_target, write
+from aigc_core.sampling.writers import check_count, check_target, holds_many, write
 from aigc_core.weights.store import Store
 from aigc_core.weights.version import Found
 
@@ -62,6 +64,7 @@ def replay(
     *,
     weights: str | Path | None = None,
     images: Sequence[str | Path] = (),
+    sounds: Sequence[str | Path] = (),
     prompts: Sequence[str] = (),
     out: str | Path | None = None,
     registry: Registry | None = None,
@@ -69,16 +72,16 @@ def replay(
 ) -> Replay:
     """Draws the samples of a file or folder again, as their record says, and compares what they decode to.
 
-    weights: a name or path, where the store does not hold those that the record names. images: the pictures that the
-    sampler was given, in any order: they are known by their content. prompts: those that the record hides, in their
+    weights: a name or path, where the store does not hold those that the record names. images, sounds: what the sampler
+    was given, in any order: they are known by their content. prompts: those that the record hides, in their
     order. out: keep what was made again.
 
-    Raises NotFoundError where weights or pictures are missing, UsageError for others than those of the record,
+    Raises NotFoundError where weights, pictures or sounds are missing, UsageError for others than those of the record,
     DamagedFileError, BackendError; a difference is no error.
     """
     registry, path = registry or default(), Path(file)
     there = originals(path)
-    request_ = _request(there, weights, images, prompts, registry)
+    request_ = _request(there, weights, images, sounds, prompts, registry)
     output = request_.weights.generator.output
     indices = there.indices
     check_count(path, output, request_.count)
@@ -86,20 +89,26 @@ def replay(
     if out is not None:
         _check_out(Path(out), path)
         check_target(
-            out, output.modality, indices=range(request_.start, request_.start + request_.count)
-        )  # fmt: skip
+            out,
+            output.modality,
+            indices=range(request_.start, request_.start + request_.count),
+            encoding=request_.encoding,
+        )
+    notes = Notes()
     with (progress or Progress(False)).bar(len(indices), f"{request_.label} again", "sample") as bar:
 
         def drawn() -> Iterator[npt.NDArray[Any]]:
             blocks = None if out is not None else dict.fromkeys(i // request_.block for i in indices)
-            for first, samples in draw(request_, blocks):
+            for first, samples in draw(request_, blocks, notes):
                 found.extend(there.differences(first, samples, output))
                 yield samples
+                if out is None or holds_many(out):
+                    notes.clear()
                 bar.update(len(samples))
 
         parts = drawn()
         if out is not None:
-            write(out, parts, output, request_.record())
+            write(out, parts, output, request_.record(), notes)
         for _ in parts:  # which nothing was left to write of
             pass
     found.extend(there.rest(output))
@@ -120,6 +129,7 @@ def _request(
     there: Originals,
     weights: str | Path | None,
     images: Sequence[str | Path],
+    sounds: Sequence[str | Path],
     prompts: Sequence[str],
     registry: Registry,
 ) -> Request:
@@ -132,7 +142,11 @@ def _request(
             seed=record["seed"],
             sampler=record["sampler"],
             options=record["options"],
-            images=_images(there, images),
+            images=_given(there, images, "images", "picture", lambda path: content.read(path).digest),
+            sounds=_given(there, sounds, "sounds", "sound", sound_digest),
+            labels=[str(label) for label in record.get("labels", ())],
+            parts=_parts(there),
+            encoding=record.get("encoding"),
             prompts=_prompts(there, prompts),
             precision=_precision(record.get("dtype")),
             block=record["block"],
@@ -166,24 +180,42 @@ def _weights(there: Originals, weights: str | Path | None) -> Found:
     return Found(version.path, version)
 
 
-def _images(there: Originals, images: Sequence[str | Path]) -> list[Path]:
-    """The pictures that the record names, in its order. Raises NotFoundError, UsageError."""
-    wanted = there.record.get("images", [])
-    if not wanted and images:
-        raise UsageError(f"{there.path} was made without a picture; leave out --image")
-    given = {content.read(path).digest: path for path in map(Path, images)}
-    found = []
-    for picture in wanted:
-        if not isinstance(picture, dict):
-            raise UsageError(
-                f"{there.path} was made from pictures that its record names without a digest; it can't be replayed"
-            )
-        if picture["content"] not in given:
+def _parts(there: Originals) -> dict[str, Found]:
+    """The weights that options of the sampler named. Raises NotFoundError where the store does not hold them."""
+    found = {}
+    for option, part in there.record.get("parts", {}).items():
+        named: Mapping[str, Any] = part if isinstance(part, Mapping) else {}
+        version = stored({"weights": named})
+        if version is None:
             raise NotFoundError(
-                f"{there.path} was made from a picture {picture['name']!r} ({picture['content']}), which is none of the "
-                f"{len(given)} given; give it by --image FILE, unchanged"
+                f"{there.path} was made with {named.get('name') or 'a file'} as its {option}, weights "
+                f"{named.get('tensors_digest')}, which are not in the store; pull or import them"
             )
-        found.append(given[picture["content"]])
+        found[str(option)] = Found(version.path, version)
+    return found
+
+
+def _given(
+    there: Originals, paths: Sequence[str | Path], field: str, what: str, digest: Callable[[Path], str]
+) -> list[Path]:
+    """The files that the record names, in its order. Raises NotFoundError, UsageError."""
+    wanted = there.record.get(field, [])
+    flag = field.removesuffix("s")
+    if not wanted and paths:
+        raise UsageError(f"{there.path} was made without a {what}; leave out --{flag}")
+    given = {digest(path): path for path in map(Path, paths)}
+    found = []
+    for one in wanted:
+        if not isinstance(one, dict):
+            raise UsageError(
+                f"{there.path} was made from {what}s that its record names without a digest; it can't be replayed"
+            )
+        if one["content"] not in given:
+            raise NotFoundError(
+                f"{there.path} was made from a {what} {one['name']!r} ({one['content']}), which is none of the "
+                f"{len(given)} given; give it by --{flag} FILE, unchanged"
+            )
+        found.append(given[one["content"]])
     return found
 
 

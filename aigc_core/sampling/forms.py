@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from aigc_core.errors import AigcError, UsageError
 from aigc_core.modality import modality
+from aigc_core.sampling.notes import Notes
 from aigc_core.sampling.place import NAME, Place, difference
-from aigc_core.sampling.records import read_record
+from aigc_core.sampling.records import is_ours, read_record
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,8 +43,8 @@ class Form(ABC):
         self.enter: Callable[[str, int, int], None] = _nowhere
         """Told the content digest, first index and count of each file and sample that is kept here."""
         self.sign: Sign | None = None
-        self.notes: Final[dict[int, dict[str, Any]]] = {}
-        """What the samples that are to be put have had noted, by index."""
+        self.notes = Notes()
+        """Of the samples that are to be put."""
 
     @abstractmethod
     def begin(self) -> bool:
@@ -68,7 +69,7 @@ class Form(ABC):
     def encoded(self, index: int, sample: npt.NDArray[Any]) -> Encoded:
         """The file of one sample [1, ...], and those beside it."""
         record = self.record_of(index)
-        encoded = self.kind.encode(sample, self.output, record)
+        encoded = self.kind.encode(sample, self.output, record, self.notes.shown((index,)))
         if self.sign is not None:
             signed = {**record, "content": encoded.content}
             encoded.files[""] = self.sign(encoded.files[""], self.ending(), signed)
@@ -76,8 +77,7 @@ class Form(ABC):
         return encoded
 
     def record_of(self, index: int) -> dict[str, Any]:
-        notes = {"notes": [self.notes[index]]} if index in self.notes else {}
-        return {**self.record, **notes, "start": index, "count": 1}
+        return {**self.record, **self.notes.said((index,)), "start": index, "count": 1}
 
     def ending(self) -> str:
         """Of the file of one sample."""
@@ -91,6 +91,7 @@ class Folder(Form):
 
     def begin(self) -> bool:
         check_names(self.out, self.kind, range(self.start, self.end))
+        self._check_beside()
         there = 0
         for index in self._there():
             path = self._path(index)
@@ -112,8 +113,11 @@ class Folder(Form):
 
     def put(self, first: int, samples: npt.NDArray[Any]) -> None:
         for row in range(len(samples)):
-            for more, content in self.encoded(first + row, samples[row : row + 1]).files.items():
-                path = self._path(first + row)
+            path, files = self._path(first + row), self.encoded(first + row, samples[row : row + 1]).files
+            for more in self.kind.beside:
+                if more not in files:  # of a sample that was there before
+                    path.with_name(path.name + more).unlink(missing_ok=True)
+            for more, content in files.items():
                 with self.place.writing(path.with_name(path.name + more)) as file:
                     file.write(content)
 
@@ -122,6 +126,16 @@ class Folder(Form):
 
     def kept(self) -> int:
         return sum(1 for _ in self._there())
+
+    def _check_beside(self) -> None:
+        """Raises UsageError if what is to lie beside a sample that is still to come is there, and is not ours."""
+        names = set(os.listdir(self.out)) if self.out.is_dir() else set()
+        for more in self.kind.beside:
+            for name in sorted(name for name in names if name.endswith(self.ending() + more)):
+                if name.removesuffix(more) not in names and not is_ours(self.out / name):
+                    raise UsageError(
+                        f"{self.out / name} is there already, and aigc did not make it; choose another --out"
+                    )
 
     def _there(self) -> Iterator[int]:
         ending = self.ending()

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from aigc_core.errors import AigcError, NotFoundError
 from aigc_core.modality import default_ending, modality
 from aigc_core.provenance.environment import ENVIRONMENT, changes
@@ -37,7 +35,7 @@ def golden(weights: Weights, registry: Registry) -> tuple[dict[str, Any], dict[s
     """
     samplers = weights.model.spec.samplers.items()
     sampler = next((name for name, spec in samplers if not spec.needs), None)
-    if sampler is None or weights.model.spec.data.labels:
+    if sampler is None:
         return None
     output = weights.generator.output
     count = modality(output.modality).golden
@@ -105,7 +103,8 @@ def drawn_again(weights: Weights, golden: Mapping[str, Any], registry: Registry)
 
 
 def _draw(request_: Request) -> npt.NDArray[Any]:
-    return np.concatenate([samples for _, samples in draw(request_)])
+    output = request_.weights.generator.output
+    return modality(output.modality).join([samples for _, samples in draw(request_)], output)
 
 
 def _digest(samples: npt.NDArray[Any], weights: Weights) -> str:

@@ -13,7 +13,8 @@ from aigc_core.events import Event
 from aigc_core.launch import launched, rank, world
 from aigc_core.progress import Progress
 from aigc_core.provenance.ledger import Ledger
-from aigc_core.sampling.draw import Notes, draw, noted
+from aigc_core.sampling.draw import draw
+from aigc_core.sampling.notes import Notes
 from aigc_core.sampling.writers import check_count, check_target, form_of, holds_many, write_one
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def save(
     """
     output, record = request.weights.generator.output, request.record()
     indices = range(request.start, request.start + request.count)
-    check_target(out, output.modality, indices=indices, shard=shard_size)
+    check_target(out, output.modality, indices=indices, shard=shard_size, encoding=record.get("encoding"))
     check_count(out, output, request.count)
     main = rank() == 0
     with (
@@ -56,9 +57,7 @@ def save(
         if not holds_many(out):
             registry.emit(Event("sample.start", record))
             notes = Notes()
-            content = write_one(
-                out, _shown(request, bar, notes), output, record, sign, lambda: noted(notes, request)
-            )
+            content = write_one(out, _shown(request, bar, notes), output, record, notes, sign)
             entries.add(content, request.start, request.count)
             registry.emit(Event("sample.end", record))
             return True

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Npz(Form):
-    """One array of all samples in a compressed archive, as `numpy.savez_compressed` makes it."""
+    """One array of all samples in a compressed archive, as `numpy.savez_compressed` makes it.
+
+    Samples of several lengths are padded to the longest, a piece at a time: it is known when all pieces are there.
+    """
 
     def begin(self) -> bool:
         if made_by(self.out, self.record):
@@ -57,19 +60,26 @@ class Npz(Form):
         self.place.clear()
 
     def _layout(self) -> list[tuple[str, tuple[int, ...], np.dtype[Any]]]:
-        """The arrays of the file: names, shapes, types. The type of texts is as wide as the longest one."""
+        """The arrays of the file: names, shapes, types. The type of texts is as wide as the longest one, and so is
+        the last axis of sounds of any length."""
         shapes: dict[str, tuple[int, ...]] = {}
         types: dict[str, np.dtype[Any]] = {}
         for arrays in self._arrays():
             for name, array in arrays.items():
-                shapes[name] = (self.end - self.start, *array.shape[1:]) if array.ndim else ()
+                before = shapes.get(name, (0, *array.shape[1:]))[1:]
+                longest = tuple(map(max, before, array.shape[1:]))
+                shapes[name] = (self.end - self.start, *longest) if array.ndim else ()
                 types[name] = np.result_type(types.get(name, array.dtype), array.dtype)
         return [(name, shapes[name], types[name]) for name in shapes]
 
     def _parts(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
         """One array of the file, a piece at a time."""
         for arrays in self._arrays():
-            yield np.ascontiguousarray(arrays[name].astype(dtype))
+            array = arrays[name].astype(dtype)
+            if array.shape[1:] != shape[1:]:
+                room = zip(array.shape[1:], shape[1:], strict=True)
+                array = np.pad(array, [(0, 0), *((0, most - here) for here, most in room)])
+            yield np.ascontiguousarray(array)
             if not shape:  # what is one for all samples
                 return
 

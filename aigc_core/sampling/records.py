@@ -14,6 +14,7 @@ from aigc_core.provenance.content import PICTURE, SOUND, kind_of
 
 _FIELDS: Final[Mapping[str, type]] = {
     "weights": dict, "backend": dict, "code": dict, "options": dict, "images": list, "filters": list,
+    "labels": list, "sounds": list, "parts": dict, "encoding": str,
     "start": int, "count": int, "seed": int, "block": int, "threads": int,
     "sampler": str, "device": str, "core": str,
 }  # fmt: skip
@@ -38,6 +39,18 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UsageError(f"{path}: carries no record of aigc; aigc trace looks for it by its content")
     return record
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file, of samples or beside one, is one that aigc wrote, as far as it can be read."""
+    try:
+        if path.suffix == ".json":  # beside a text, whose record it is
+            found = json.loads(path.read_bytes())
+            return isinstance(found, dict) and "content" in found and not _wrong(found)
+        read_record(path)
+    except (AigcError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _wrong(record: dict[str, Any]) -> str:

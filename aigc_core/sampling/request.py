@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import torch
 
 from aigc_core._version import __version__
-from aigc_core.errors import DataError, NotFoundError, UsageError
+from aigc_core.errors import UsageError
 from aigc_core.launch import rank
+from aigc_core.modality import modality
 from aigc_core.options import Options, parse
 from aigc_core.provenance import content
 from aigc_core.provenance.environment import code_digest, machine
 from aigc_core.provenance.private import hide, salt_of
 from aigc_core.registry import Registry, blame, default
+from aigc_core.sampling.given import labels_of, load_parts, read_images, read_sounds
+from aigc_core.sampling.writers import check_encoding
 from aigc_core.seeds import MAX_SEED
 from aigc_core.weights.file import Weights, load
 from aigc_core.weights.store import Store
@@ -27,7 +29,7 @@ from aigc_core.weights.version import Found
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aigc_core.specs import Output, SamplerSpec
+    from aigc_core.specs import SamplerSpec
 
 
 PRECISIONS: Final = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
@@ -60,6 +62,16 @@ class Request:
     """Sample i is given prompt i mod K."""
     precision: str = "fp32"
     """Of PRECISIONS: what the network computes in, or how its matrices are kept."""
+    labels: tuple[int, ...] | None = None
+    """Sample i is of label i mod K."""
+    sounds: Tensor | None = None
+    """[K, C, T] float32 in the output's range, NaN after the end; sample i is given sound i mod K."""
+    heard: tuple[tuple[str, str], ...] = ()
+    """Of each sound, its name and its content digest."""
+    parts: Mapping[str, Weights] = field(default_factory=dict)
+    """What the options of `spec.parts` name."""
+    encoding: str | None = None
+    """Of the values in files, where it is not the default."""
 
     @property
     def blocks(self) -> range:
@@ -78,31 +90,44 @@ class Request:
 
     def record(self) -> dict[str, Any]:
         """What made these samples, and makes them again: plain JSON, kept with every sample."""
-        weights, backend = self.weights.record, self.weights.model.backend
+        backend = self.weights.model.backend
         return {
             "format": 2,
-            "weights": {
-                "name": self.weights.name,
-                "manifest": self.weights.manifest,
-                **{key: weights[key] for key in ("model", "tensors_digest", "license", "core", "backend")},
-            },
+            "weights": {**_named(self.weights), **{k: self.weights.record[k] for k in ("core", "backend")}},
             "verified": self.weights.verified,
             "backend": {"distribution": backend.distribution, "version": backend.version},
             "core": __version__,
             "code": {"core": code_digest("aigc_core"), "backend": code_digest(backend.package)},
             "sampler": self.sampler,
-            "options": self.options.model_dump(mode="json"),
+            "options": self._options(),
             "seed": self.seed,
             "start": self.start,
             "count": self.count,
             "block": self.block,
             "images": [{"name": self._said(name), "content": digest} for name, digest in self.given],
             "prompts": None if self.prompts is None else [self._said(prompt) for prompt in self.prompts],
+            **self._more(),
             "filters": [],
             "dtype": PRECISIONS[self.precision],
             **machine(self.weights.device),
             "threads": self.threads,
         }
+
+    def _more(self) -> dict[str, Any]:
+        """What a record says only where there is something to say."""
+        classes = self.weights.generator.data.classes
+        found: dict[str, Any] = {
+            "labels": [classes[label] for label in self.labels or ()],
+            "sounds": [{"name": self._said(name), "content": digest} for name, digest in self.heard],
+            "parts": {option: _named(part) for option, part in self.parts.items()},
+            "encoding": self.encoding,
+        }
+        return {key: value for key, value in found.items() if value}
+
+    def _options(self) -> dict[str, Any]:
+        """Of the sampler. Weights that are named by a path may say whose they are, as a picture's name does."""
+        options = self.options.model_dump(mode="json")
+        return {k: self._said(v) if k in self.parts else v for k, v in options.items()}
 
     def _said(self, text: str) -> str:
         """What a record tells of something that the user gave."""
@@ -110,6 +135,12 @@ class Request:
             return text
         options = self.options.model_dump(mode="json")
         return hide(text, salt_of(self.weights.tensors_digest, self.sampler, options, self.seed))
+
+
+def _named(weights: Weights) -> dict[str, Any]:
+    """What a record says of weights."""
+    own = {key: weights.record[key] for key in ("model", "tensors_digest", "license")}
+    return {"name": weights.name, "manifest": weights.manifest, **own}
 
 
 def request(
@@ -121,7 +152,11 @@ def request(
     sampler: str | None = None,
     options: Mapping[str, Any] | None = None,
     images: Sequence[str | Path] = (),
+    sounds: Sequence[str | Path] = (),
     prompts: Sequence[str] = (),
+    labels: Sequence[str | int] = (),
+    parts: Mapping[str, Found] | None = None,
+    encoding: str | None = None,
     precision: str = "fp32",
     block: int | None = None,
     threads: int = 1,
@@ -130,9 +165,14 @@ def request(
     verify: bool = True,
     registry: Registry | None = None,
 ) -> Request:
-    """Checks a request and loads its weights. Arguments and errors as in `aigc_core.sample`."""
+    """Checks a request and loads its weights. Arguments and errors as in `aigc_core.sample`.
+
+    parts: the weights that options of the sampler's parts mean, whatever their names mean now.
+    """
     registry = registry or default()
     prompts = (prompts,) if isinstance(prompts, str) else prompts
+    labels = (labels,) if isinstance(labels, str | int) else labels
+    images, sounds = ((given,) if isinstance(given, str | Path) else given for given in (images, sounds))
     if not isinstance(weights, Weights):
         if device is None:
             device = f"cuda:{_gpu()}" if torch.cuda.is_available() else "cpu"
@@ -143,7 +183,7 @@ def request(
     name, spec = model.sampler_spec(sampler)
     parsed = parse({"sampler": model.sampler_config(name)}, options or {}, f"sampler {name!r}")["sampler"]
     if count is None:
-        count = len(images) or len(prompts) or 64
+        count = default_count(images, sounds, prompts, labels)
     for flag, value, low, high in (
         ("-n", count, 1, 2**40), ("--start", start, 0, 2**40), ("--seed", seed, 0, MAX_SEED),
         ("--block", block if block is not None else spec.block, 1, 65536),
@@ -151,37 +191,36 @@ def request(
     ):  # fmt: skip
         if not low <= value <= high:
             raise UsageError(f"{flag} must lie in {low} .. {high}, not {value}")
-    if unknown := [need for need in spec.needs if need not in ("image", "prompt")]:
-        raise UsageError(
-            f"sampler {name!r} of {model.spec.id} needs a {unknown[0]}, which can't be given yet"
-        )
-    if "image" in spec.needs and not images:
-        raise UsageError(f"sampler {name!r} of {model.spec.id} works on pictures: give --image FILE")
-    if images and "image" not in spec.needs:
-        raise UsageError(f"sampler {name!r} of {model.spec.id} takes no --image")
     taken = {*spec.needs, *model.spec.conditions}
-    if "prompt" in spec.needs and not prompts:
-        raise UsageError(f"sampler {name!r} of {model.spec.id} works on a prompt: give --prompt TEXT")
-    if prompts and "prompt" not in taken:
-        raise UsageError(f"sampler {name!r} of {model.spec.id} takes no --prompt")
-    pictures = _read_images(images, weights.generator.output) if images else None
-    given = tuple((path.name, content.read(path).digest) for path in map(Path, images))
+    for need, given, what in (
+        ("image", images, "works on pictures: give --image FILE"),
+        ("sound", sounds, "works on sounds: give --sound FILE"),
+        ("prompt", prompts, "works on a prompt: give --prompt TEXT"),
+        ("label", labels, "needs to be told of which class: give --label NAME"),
+    ):
+        if need in spec.needs and not given:
+            raise UsageError(f"sampler {name!r} of {model.spec.id} {what}")
+        if given and need not in (taken if need in ("prompt", "label") else spec.needs):
+            raise UsageError(f"sampler {name!r} of {model.spec.id} takes no --{need}")
+    output = weights.generator.output
+    check_encoding(encoding, output.modality)
+    heard = read_sounds(sounds, output) if sounds else None
     return Request(
-        weights,
-        name,
-        spec,
-        parsed,
-        count,
-        start,
-        seed,
-        block or spec.block,
-        pictures,
-        given,
-        threads,
-        private,
-        tuple(prompts) or None,
-        precision,
-    )
+        weights, name, spec, parsed, count, start, seed, block or spec.block,
+        images=read_images(images, output) if images else None,
+        given=tuple((path.name, content.read(path).digest) for path in map(Path, images)),
+        threads=threads, private=private, prompts=tuple(prompts) or None, precision=precision,
+        labels=labels_of(labels, weights) if labels else None,
+        sounds=heard and heard.values,
+        heard=heard.given if heard else (),
+        parts=load_parts(parsed, spec, f"sampler {name!r} of {model.spec.id}", parts or {}, registry, weights.device, verify),
+        encoding=None if encoding in modality(output.modality).encodings[:1] else encoding,
+    )  # fmt: skip
+
+
+def default_count(*given: Sequence[object]) -> int:
+    """How many samples are drawn where no number is given: one for each thing that is."""
+    return max(map(len, given)) or 64
 
 
 def in_precision(weights: Weights, precision: str) -> Weights:
@@ -208,26 +247,3 @@ def in_precision(weights: Weights, precision: str) -> Weights:
 def _gpu() -> int:
     """Processes of one job share the GPUs of the machine."""
     return rank() % torch.cuda.device_count()
-
-
-def _read_images(paths: Sequence[str | Path], output: Output) -> Tensor:
-    """Pictures as [K, C, H, W] in the output's range. Raises NotFoundError or DataError."""
-    from aigc_core.data.folder import decode
-
-    channels, height, width = output.shape
-    pictures = []
-    for path in map(Path, paths):
-        if not path.is_file():
-            raise NotFoundError(f"no picture {path}")
-        pixels = decode(path, None, grey=channels == 1).pixels
-        if pixels is None:
-            raise DataError(f"{path}: not a picture that can be read")
-        if pixels.shape[1:] != (height, width):
-            raise DataError(
-                f"{path}: {pixels.shape[1]}x{pixels.shape[2]}, but the weights make {height}x{width}; resize it"
-            )
-        if len(pixels) != channels:
-            raise DataError(f"{path}: has {len(pixels)} channels, but the weights make {channels}")
-        pictures.append(pixels)
-    scale = (output.high - output.low) / 255.0
-    return torch.from_numpy(np.stack(pictures)).float().mul_(scale).add_(output.low)

@@ -34,6 +34,7 @@ def stream(
     weights: str | Path | Weights,
     *,
     prompts: Sequence[str] = (),
+    labels: Sequence[str | int] = (),
     count: int | None = None,
     start: int = 0,
     seed: int = 0,
@@ -51,9 +52,10 @@ def stream(
     what that raises, before the first chunk; UsageError for a sampler that makes its texts as a whole.
     """
     prompts = (prompts,) if isinstance(prompts, str) else prompts
+    labels = (labels,) if isinstance(labels, str | int) else labels
     request_ = request(
-        weights, count=count or max(len(prompts), 1), start=start, seed=seed, sampler=sampler, options=options,
-        prompts=prompts, precision=precision, block=block, threads=threads, device=device, registry=registry,
+        weights, count=count or max(len(prompts), len(labels), 1), start=start, seed=seed, sampler=sampler, options=options,
+        prompts=prompts, labels=labels, precision=precision, block=block, threads=threads, device=device, registry=registry,
     )  # fmt: skip
     return chunks(request_)
 

@@ -58,6 +58,9 @@ class Tar(Form):
                     encoded = self.encoded(index, samples[index - first : index - first + 1])
                     record = {**self.record_of(index), "content": encoded.content}
                     file.write(_member(f"{index:06d}{self.ending()}", encoded.files[""]))
+                    for more, content in encoded.files.items():
+                        if more not in ("", ".json"):  # a record has a member of its own
+                            file.write(_member(f"{index:06d}{self.ending()}{more}", content))
                     file.write(_member(f"{index:06d}.json", json.dumps(record, ensure_ascii=False).encode()))
 
     def kept(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,9 @@ from aigc_core.modality.base import MANY
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from aigc_core.modality.base import Modality
     from aigc_core.sampling.forms import Form, Sign
+    from aigc_core.sampling.notes import Notes
     from aigc_core.specs import Output
 
 
@@ -37,17 +39,29 @@ def shards(out: str | Path, count: int, size: int) -> str:
 
 
 def check_target(
-    out: str | Path, name: str = "image", *, indices: range | None = None, shard: int | None = None
+    out: str | Path,
+    name: str = "image",
+    *,
+    indices: range | None = None,
+    shard: int | None = None,
+    encoding: str | None = None,
 ) -> None:
-    """Raises UsageError, before anything is computed, if samples of that modality can't be written to `out`.
+    """Raises UsageError, before anything is computed, if samples of that modality can't be written to `out`, or if a
+    file is there that aigc did not make: the text that was trained on, perhaps.
 
-    indices: of the samples, where they are known; a folder may hold no others. shard: `--shard-size`.
+    indices: of the samples, where they are known; a folder may hold no others. shard: `--shard-size`. encoding: of
+    the values in files, where it is not the default.
     """
     path, kind = Path(out), modality(name)
     if shard is not None and (is_folder(out) or path.suffix != ".tar"):
         raise UsageError(f"--shard-size is for .tar, not for --out {out}")
     if shard is not None and shard < 1:
         raise UsageError(f"--shard-size must be at least 1, not {shard}")
+    check_encoding(encoding, name)
+    if encoding is not None and not is_folder(out) and path.suffix == ".npz":
+        raise UsageError(
+            f"--encoding is of the sounds in .wav, .tar or a folder; --out {out} holds an array of floats"
+        )
     if is_folder(out):
         if path.exists() and not path.is_dir():
             raise UsageError(f"--out {out} is a file, not a folder")
@@ -60,6 +74,29 @@ def check_target(
         raise UsageError(
             f"--out {out}: the samples are {kind.items}; end it in {endings} or / (a file a sample)"
         )
+    elif shard is None:  # the names of shards are looked at one by one
+        _check_foreign(path, kind)
+
+
+def _check_foreign(path: Path, kind: Modality) -> None:
+    """Raises UsageError rather than write over a file, or one beside it, that aigc did not make."""
+    from aigc_core.sampling.records import is_ours
+
+    beside = () if path.suffix in MANY else kind.beside
+    for there in (path, *(path.with_name(path.name + more) for more in beside)):
+        if there.is_file() and there.stat().st_size and not is_ours(there):
+            raise UsageError(f"{there} is there already, and aigc did not make it; choose another --out")
+
+
+def check_encoding(encoding: str | None, name: str) -> None:
+    """Raises UsageError if files of that modality can't keep their values so."""
+    if encoding is None:
+        return
+    known = modality(name).encodings
+    if not known:
+        raise UsageError(f"--encoding is for sounds, and these weights make {name}s; leave it out")
+    if encoding not in known:
+        raise UsageError(f"--encoding must be one of {', '.join(known)}, not {encoding!r}")
 
 
 def check_count(out: str | Path, output: Output, count: int) -> None:
@@ -90,15 +127,20 @@ def form_of(out: str | Path, output: Output, record: Mapping[str, Any], shard: i
 
 
 def write(
-    out: str | Path, parts: Iterable[npt.NDArray[Any]], output: Output, record: Mapping[str, Any]
+    out: str | Path,
+    parts: Iterable[npt.NDArray[Any]],
+    output: Output,
+    record: Mapping[str, Any],
+    notes: Notes | None = None,
 ) -> None:
-    """Writes samples that come in parts, in their order.
+    """Writes samples that come in parts, in their order. `notes` must hold those of a part when it comes.
 
-    Raises UsageError for an ending that does not fit or too many samples, StorageError.
+    Raises UsageError for an ending that does not fit, too many samples or a file that aigc did not make, StorageError.
     """
-    check_target(out, output.modality)
+    check_target(out, output.modality, encoding=record.get("encoding"))
     if holds_many(out):
         form = form_of(out, output, record)
+        form.notes = notes or form.notes
         with form.place.alone():
             if form.begin():
                 return
@@ -108,7 +150,7 @@ def write(
                 first += len(part)
             form.finish()
         return
-    write_one(out, parts, output, record)
+    write_one(out, parts, output, record, notes)
 
 
 def write_one(
@@ -116,22 +158,26 @@ def write_one(
     parts: Iterable[npt.NDArray[Any]],
     output: Output,
     record: Mapping[str, Any],
+    notes: Notes | None = None,
     sign: Sign | None = None,
-    told: Callable[[], Mapping[str, Any]] = dict,
 ) -> str:
-    """Puts samples together to one file; returns its content digest. `told`: of the record, what is known at the end.
+    """Puts samples together to one file, and those beside it; returns its content digest. `notes` are read when all
+    parts have come.
 
     Raises UsageError, StorageError.
     """
-    import numpy as np
-
-    samples = np.concatenate(list(parts))
-    record = {**record, **told()}
+    kind = modality(output.modality)
+    samples = kind.join(list(parts), output)
+    indices = range(int(record["start"]), int(record["start"]) + len(samples))
+    record = {**record, **(notes.said(indices) if notes else {})}
     check_count(out, output, len(samples))
-    files, content = modality(output.modality).encode(samples, output, record)
+    files, content = kind.encode(samples, output, record, notes.shown(indices) if notes else ())
     if sign is not None:
         files[""] = sign(files[""], Path(out).suffix, {**record, "content": content})
     with ExitStack() as stack:  # a record beside its file: both are written before either gets its name
         for more, data in files.items():
             stack.enter_context(write_atomically(Path(f"{out}{more}"))).write(data)
+    for more in kind.beside:
+        if more not in files:  # of what was there before
+            Path(f"{out}{more}").unlink(missing_ok=True)
     return content

@@ -27,7 +27,7 @@ class Sheets:
 
     @property
     def possible(self) -> bool:
-        return self._sampler is not None and not self._model.spec.data.labels
+        return self._sampler is not None
 
     def draw(self, generator: Generator[Any], step: int) -> Path:
         """Draws one block of seed 0 and writes it. Raises whatever the sampler does, StorageError."""
