@@ -16,7 +16,7 @@ from hums import install, trained, write_tone
 from PIL import Image
 
 import aigc_core
-from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError
+from aigc_core.errors import BackendError, UsageError
 from aigc_core.modality import modality
 from aigc_core.provenance.content import digest_of, read
 from aigc_core.provenance.replay import replay
