@@ -80,11 +80,12 @@ def speak(given: Block, model: Tacotron | None = None, **options: Any) -> Tensor
 
 
 def undecided() -> Tacotron:
-    """One whose gate opens now and then."""
+    """One whose attention goes where the pre-net's dropout sends it."""
     model = tacotron()
     with torch.no_grad():
-        model.decoder.gate.bias.zero_()
-        model.decoder.gate.weight.mul_(20)
+        model.decoder.gate.bias.fill_(-50)
+        model.decoder.attention.query.weight.mul_(20)
+        model.decoder.attention.energy.weight.mul_(20)
     return model
 
 
