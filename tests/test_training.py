@@ -118,7 +118,7 @@ def test_skipped_pictures_are_named_and_counted(aigc: Run, tmp_path: Path) -> No
     done = aigc(*command)
     assert done.code == 0
     assert "skipped bad.jpg" in done.err
-    assert "skipped 1 unreadable" in done.err
+    assert "skipped 1 in all" in done.err
     assert aigc(*command, "--strict", "--again").code == 6
 
 

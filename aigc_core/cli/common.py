@@ -157,6 +157,15 @@ def note(text: str) -> None:
     click.echo(f"aigc: {text}", err=True)
 
 
+def show_skipped(items: Sequence[str]) -> None:
+    """Items of the data that were left out, the first ten by name, on stderr."""
+    for item in items[:10]:
+        note(f"skipped {plain(item)}")
+    if items:
+        more = f", {len(items) - 10} more than these" if len(items) > 10 else ""
+        note(f"skipped {len(items)} in all{more} (--strict makes what can't be read an error)")
+
+
 def plural(count: int, noun: str) -> str:
     """`1 check`, `2 checks`"""
     return f"{count} {noun}{'' if count == 1 else 's'}"

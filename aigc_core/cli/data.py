@@ -14,6 +14,7 @@ from aigc_core.cli.common import (
     plural,
     print_json,
     reading_option,
+    show_skipped,
     table,
 )
 from aigc_core.cli.groups import LazyGroup
@@ -54,7 +55,7 @@ def list_(as_json: bool) -> None:
         ["DATA", "MODALITY", "SHAPE", "COUNT", "SPLITS", "SUMMARY"],
     )
     note(
-        "a path serves as well: a folder of pictures, of .wav or of .txt files, a text, an IDX file, an .npz"
+        "a path serves as well: a folder of pictures, of sounds or of .txt files, a text, an IDX file, an .npz"
     )
 
 
@@ -124,6 +125,9 @@ def show(
             },
             "classes": ", ".join(f"{name} ({n})" for name, n in counts.items()),
             "digest": found.digest,
-            "skipped": "; ".join(found.skipped),
+            "speakers": ", ".join(found.info.details.get("speakers", ())),
+            "transcripts": "; ".join(found.info.details.get("examples", ())),
+            "skipped": str(len(found.skipped)) if found.skipped else "",
         }
     )
+    show_skipped(found.skipped)

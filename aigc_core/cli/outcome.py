@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aigc_core.cli.common import note, print_json, program
+from aigc_core.cli.common import note, print_json, program, show_skipped
 from aigc_core.modality import default_ending
 
 if TYPE_CHECKING:
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 def show_outcome(done: Trained, as_json: bool) -> None:
     """Prints the weights, their figures and the next step; what was skipped goes to stderr."""
-    for item in done.skipped[:10]:
-        note(f"skipped {item}")
-    if done.skipped:
-        note(f"skipped {len(done.skipped)} unreadable files in all (--strict makes that an error)")
+    show_skipped(done.skipped)
     for remark in done.remarks:
         note(remark)
     if as_json:

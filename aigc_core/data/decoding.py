@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -58,9 +58,8 @@ def decode(
     """
     with _opened(file) as reader, _Source(reader) as source:
         there, frames = source.head
-        bounded = reading.trim is None and bool(reading.outside(frames / there))
-        if bounded:  # before it is decoded
-            raise OutsideError(reading.outside(frames / there))
+        if reading.trim is None and (reason := reading.outside(frames / there)):
+            raise OutsideError(reason)  # before it is decoded
         whole = length is None or there != rate or reading.trim is not None
         sound = source.mono(frames if whole or length is None else min(frames, length))
     if there != rate:
@@ -114,7 +113,7 @@ class _Source:
             raise ValueError(f"needs soundfile to be read; {INSTALL}") from None
         file.seek(0)
         sound = soundfile.SoundFile(file)
-        kind = "int32" if sound.subtype in WHOLE else "float64"
+        kind: Literal["int32", "float64"] = "int32" if sound.subtype in WHOLE else "float64"
 
         def blocks(frames: int) -> Iterator[npt.NDArray[Any]]:
             got, step = 0, max(1, VALUES // sound.channels)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aigc_core.data.folder import files_below
-from aigc_core.data.sounds import Recording, open_recordings
+from aigc_core.data.recordings import Recording
+from aigc_core.data.sounds import open_recordings
 from aigc_core.data.transcripts import Said
 from aigc_core.errors import DamagedFileError, DataError
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from aigc_core.data.clips import Held, Known, Sounds
 from aigc_core.data.dataset import ArrayItems, Dataset
 from aigc_core.data.sources import open_data
 from aigc_core.modality import modality as modality_of
@@ -36,6 +37,8 @@ BOUNDS = {
 }
 """The smallest and the largest item, where a model declares no bounds."""
 
+TRANSCRIPTS = ("ja", "你好", "no, never", "one two")
+"""What is said in sounds that are noise."""
 
 MOST_VALUES = 1 << 26
 """How many values the items of an adapted set may have in all."""
@@ -67,8 +70,7 @@ def real_data(needs: DataNeeds, registry: Registry, folder: Path) -> tuple[str, 
             items = torch.nn.functional.interpolate(items.float(), wanted[1:], mode="bilinear").byte()
             arrays: dict[str, Any] = {"images": items.permute(0, 2, 3, 1).numpy()}
         else:
-            sounds = items[..., torch.arange(wanted[1]) % shape[1]]
-            arrays = {"audio": sounds.numpy(), "sample_rate": data.info.details["sample_rate"]}
+            arrays = _sounds(data, items[..., torch.arange(wanted[1]) % shape[1]], shape[1])
         if labels is not None:
             arrays["labels"] = labels.numpy()
         np.savez(file, **arrays)
@@ -94,10 +96,31 @@ def shapes(needs: DataNeeds) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(found))
 
 
-def info_of(modality: str, shape: tuple[int, ...], classes: Sequence[str] = ()) -> DataInfo:
-    """What a generator is told of data of a shape."""
+def _sounds(data: Dataset, sounds: Tensor, length: int) -> dict[str, Any]:
+    """The arrays of an archive of sounds: some of a data set, cut to another length, or repeated to it."""
+    assert isinstance(data, Sounds)
+    count, wanted, known = len(sounds), sounds.shape[2], data.known
+    lengths = data.lengths[:count].clamp(max=wanted) if wanted < length else torch.full((count,), wanted)
+    arrays: dict[str, Any] = {"audio": sounds.numpy(), "lengths": lengths.numpy()}
+    arrays |= {"sample_rate": data.info.details["sample_rate"], "class_names": list(known.classes)}
+    if known.texts is not None:
+        arrays["texts"] = list(known.texts[:count])
+    if known.speakers is not None:
+        arrays |= {"speakers": known.speakers[:count], "speaker_names": list(known.speaker_names)}
+    return arrays
+
+
+def info_of(
+    modality: str, shape: tuple[int, ...], classes: Sequence[str] = (), *, transcripts: bool = False
+) -> DataInfo:
+    """What a generator is told of data of a shape; with `transcripts`, of what two speakers say."""
     known: dict[str, dict[str, Any]] = {"text": {"encoding": "utf-8"}, "audio": {"sample_rate": 8000}}
-    return DataInfo(modality, shape, tuple(classes), known.get(modality, {}))
+    details = known.get(modality, {})
+    if not transcripts:
+        return DataInfo(modality, shape, tuple(classes), details)
+    characters = "".join(sorted(set().union(*TRANSCRIPTS)))
+    details |= {"speakers": ["a", "b"], "examples": list(TRANSCRIPTS)}
+    return DataInfo(modality, shape, tuple(classes), details, {"characters": characters.encode()})
 
 
 def random_items(info: DataInfo, count: int = 24) -> Dataset:
@@ -107,6 +130,17 @@ def random_items(info: DataInfo, count: int = 24) -> Dataset:
     low, high, kind = (-20000, 20000, np.int16) if sound else (0, 256, np.uint8)
     items = rng.integers(low, high, (count, *info.shape)).astype(kind)
     labels = np.arange(count) % len(info.classes) if info.classes else None
+    if sound:
+        spoken = "characters" in info.assets
+        lengths = np.where(np.arange(count) % 2, info.shape[1], max(1, info.shape[1] * 3 // 4)) * spoken
+        clips = Held.of([item[:, : length or None] for item, length in zip(items, lengths, strict=True)])
+        names = tuple(info.details.get("speakers", ()))
+        texts = [TRANSCRIPTS[i % len(TRANSCRIPTS)] for i in range(count)]
+        known = Known(
+            labels, info.classes, np.arange(count) % len(names) if names else None, names,
+            tuple(texts) if spoken else None,
+        )  # fmt: skip
+        return Sounds(clips, info.details["sample_rate"], known, name="random", length=info.shape[1])
     return ArrayItems(items, labels, info.classes, kind=info.modality, name="random", details=info.details)
 
 

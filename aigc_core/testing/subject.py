@@ -99,7 +99,8 @@ class Bench:
         if self.model(model_id).tokenizer is not None:
             return self.data(model_id).info
         needs = self.registry.models[model_id].data
-        return info_of(needs.modality, shape, ("a", "b") if needs.labels else ())
+        classes = ("a", "b") if needs.labels else ()
+        return info_of(needs.modality, shape, classes, transcripts=needs.transcripts)
 
     def batch_size(self, model_id: str) -> int:
         """BATCH, or the least above it that the training options allow."""
