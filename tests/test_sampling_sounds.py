@@ -60,6 +60,11 @@ def digests(samples: Samples) -> list[str]:
     return modality("audio").digests(samples.array, samples.output)
 
 
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.copy()
+
+
 def test_a_sample_is_the_same_alone_in_a_batch_and_in_every_file(
     hum: str, tmp_path: Path, process: Run
 ) -> None:
@@ -147,14 +152,14 @@ def test_a_picture_lies_beside_each_sound_where_one_was_shown(hum: str, tmp_path
     with tarfile.open(tmp_path / "x.tar") as archive:
         members = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
     assert [name for name in members if not name.endswith(".json")] == names
-    pictures = [Image.open(tmp_path / "f" / name) for name in names[1::2]]
+    pictures = [opened(tmp_path / "f" / name) for name in names[1::2]]
     ends = (~np.isnan(drawn(hum, count=3, labels=["high", "low"]).array[:, 0])).sum(1).tolist()
     assert [(p.mode, p.size) for p in pictures] == [
         ("RGB", (ends[0], 3)),
         ("L", (ends[1], 4)),
         ("RGB", (ends[2], 3)),
     ]
-    sheet = Image.open(tmp_path / "x.wav.png")
+    sheet = opened(tmp_path / "x.wav.png")
     assert (sheet.mode, sheet.size) == ("RGB", (max(ends), 10))
     assert np.array_equal(np.array(sheet)[3:7, : ends[1], 1], np.array(pictures[1]))
     assert members["000001.wav.png"] == (tmp_path / "f" / "000001.wav.png").read_bytes()
@@ -289,7 +294,7 @@ def test_a_part_is_the_weights_that_an_option_names(hum: str, tmp_path: Path, ai
     )
     assert other.weights == "timbre@2"
     assert aigc("replay", tmp_path / "x.wav").out.startswith("exact"), "the name means others now"
-    assert aigc("weights", "remove", "timbre@1").code == 0
+    assert aigc("weights", "rm", "timbre@1").code == 0
     missing = aigc("replay", tmp_path / "x.wav")
     assert (missing.code, "was made with timbre@1 as its timbre" in missing.error) == (3, True)
 

@@ -89,6 +89,7 @@ def _draw(panels: list[tuple[str, npt.NDArray[np.uint8]]], out: Path) -> None:
     """One PNG: a labelled panel below the other, pictures enlarged smoothly."""
     from PIL import Image, ImageDraw, ImageFont
 
+    from aigc_core._version import __version__
     from aigc_core.files import write_atomically
     from aigc_core.modality.image import png_bytes
 
@@ -106,4 +107,4 @@ def _draw(panels: list[tuple[str, npt.NDArray[np.uint8]]], out: Path) -> None:
             canvas.paste(tile, (margin + i % COLUMNS * (cell + gap), top + i // COLUMNS * (cell + gap)))
         top += ROWS * (cell + gap) + margin // 2
     with write_atomically(out) as file:
-        file.write(png_bytes(canvas, None))
+        file.write(png_bytes(canvas, {"core": __version__, "panels": [label for label, _ in panels]}))
