@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,18 @@ import pytest
 import soundfile
 import soxr
 import torch
-from helpers import SHARED, Run
-from templates import REAL
+from helpers import SHARED, Run, Site
+from templates import REAL, template
 from test_audio import all_of, write_tone, write_wav
 
+import aigc_core
 from aigc_core.data import Batches, open_data
 from aigc_core.data.clips import Sounds
 from aigc_core.data.reading import readings
 from aigc_core.errors import DamagedFileError, DataError, UsageError
 from aigc_core.registry import Registry
-from aigc_core.specs import Output
+from aigc_core.specs import DataInfo, Output
+from aigc_core.training.retrain import _data
 
 FSDD = SHARED / "data" / "fsdd" / "fsdd-recordings.tar.gz"
 
@@ -226,16 +229,10 @@ def test_columns_can_name_speakers_and_splits_share_one_file(tmp_path: Path, reg
     assert test.fetch_extras(torch.tensor([0]))["speaker"].tolist() == [0]
     with pytest.raises(DataError, match="weights have never seen 'd'"):
         test.numbered(data.info)
-    known = test.numbered(DataInfoOf("dehnt", ["bo", "mia"]))
+    details = {"speakers": ["bo", "mia"]}
+    known = test.numbered(DataInfo("audio", (1, 9), (), details, {"characters": b"dehnt"}))
     assert known.fetch_extras(torch.tensor([0]))["text"].tolist() == [[2, 4, 1, 2]]
     assert known.fetch_extras(torch.tensor([0]))["speaker"].tolist() == [1]
-
-
-def DataInfoOf(characters: str, speakers: list[str]):  # type: ignore[no-untyped-def]  # noqa: N802
-    from aigc_core.specs import DataInfo
-
-    details = {"sample_rate": 8000, "speakers": speakers}
-    return DataInfo("audio", (1, 1000), (), details, {"characters": characters.encode()})
 
 
 def test_names_of_files_and_classes_say_it_too(tmp_path: Path, registry: Registry) -> None:
@@ -389,3 +386,58 @@ def test_resampling_is_that_of_soxr_at_its_best(tmp_path: Path, registry: Regist
     best = soxr.resample(values / 32768, 22050, 16000, quality="VHQ")
     found = all_of(sounds(tmp_path, registry, sample_rate=16000))[0, 0] / 32768
     assert np.abs(found - best).max() < 2e-5
+
+
+@pytest.fixture
+def speaker(site: Site) -> Iterator[None]:
+    """The template backend, with a model that must know what is said."""
+    with template(site, "audio"):
+        code = site.path / "aigc_template" / "__init__.py"
+        text = code.read_text()
+        code.write_text(text.replace("largest=(1, 16384)", "largest=(1, 16384), transcripts=True"))
+        yield
+
+
+def speeches(folder: Path, count: int = 6) -> Path:
+    for i in range(count):
+        write_tone(folder / f"{i}_{'theo' if i % 2 else 'mia'}.wav", 900 + i)
+    return folder
+
+
+def test_a_model_that_must_know_what_is_said_is_not_trained_without(
+    speaker: None, aigc: Run, tmp_path: Path
+) -> None:
+    folder = speeches(tmp_path / "d")
+    train = ["train", "template/small", "--data", folder, "--steps", 1, "--batch-size", 4, "--name", "one"]
+    refused = aigc(*train)
+    assert refused.code == 6
+    assert (
+        "it needs to know what is said; put a metadata.csv of lines file|text beside the sounds"
+        in refused.err
+    )
+    (folder / "metadata.csv").write_text(
+        "".join(f"{i}_{n}|ja {i}\n" for i, n in enumerate(["mia", "theo"] * 3))
+    )
+    (folder / "bad.wav").write_text("no sound")
+    done = aigc(*train, "-d", "names={}_{speaker}", "-d", "trim=60")
+    assert done.code == 0, done.err
+    assert "skipped bad.wav: no line of metadata.csv is about it" in done.err
+    record = aigc_core.inspect("one")
+    assert record["data"]["reading"] == {"names": "{}_{speaker}", "trim": 60.0}
+    info = aigc_core.load("one").generator.data
+    assert (info.details["speakers"], info.assets["characters"]) == (["mia", "theo"], b" 012345aj")
+    assert aigc("runs", "resume", "one").code == 0
+    arguments = _data(record, None)
+    assert arguments[-4:] == ["-d", "names={}_{speaker}", "-d", "trim=60.0"]
+    assert arguments[:2] == ["--data", str(folder)]
+
+
+@pytest.mark.slow
+def test_what_is_trained_again_reads_its_sounds_alike(speaker: None, aigc: Run, tmp_path: Path) -> None:
+    folder = speeches(tmp_path / "d")
+    given = ("-d", "names={label}_{speaker}", "-d", "transcripts=label", "-d", "sample_rate=16000")
+    done = aigc("train", "template/small", "--data", folder, "--steps", 3, *given, "--name", "one")
+    assert done.code == 0, done.err
+    for where in ((), ("--data", folder)):
+        again = aigc("weights", "retrain", "one", *where)
+        assert again.code == 0, again.err

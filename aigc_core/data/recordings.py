@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-NOISE: Final = re.compile(r"^Error opening <.*?>: |^Error : |\.$")
+NOISE: Final = re.compile(r"^(Error : )+|\.+$")
 """What libsndfile says around what is wrong."""
 
 
@@ -146,12 +146,11 @@ def _tried(work: Callable[[Path | bytes], _T]) -> Callable[[Path | bytes], _T | 
         except OutsideError as error:
             return error
         except Exception as error:  # a damaged file can make libsndfile raise nearly anything
-            text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+            said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+            text = " ".join(str(said).split()) or type(error).__name__
             if type(error) is ValueError:
                 return ValueError(text)
-            while text != (shorter := NOISE.sub("", text)):
-                text = shorter
-            return ValueError(f"can't be read: {text}")
+            return ValueError(f"can't be read: {NOISE.sub('', text)}")
 
     return tried
 
