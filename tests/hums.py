@@ -19,12 +19,19 @@ def aigc_register_models(registry):
     registry.add(ModelSpec(
         id="hum/hum", summary="a tone of any length", modality="audio", license="MIT",
         generator="hum_network:Tone", config="hum_options:ToneOptions", trainer="hum_network:Fit",
-        data=DataNeeds(modality="audio", smallest=(1, 16)), conditions=("label", "prompt"),
+        data=DataNeeds(modality="audio", smallest=(1, 16)), conditions=("label",),
         samplers={
             "hum": SamplerSpec(**hum),
             "colour": SamplerSpec(**hum, parts={"timbre": "hum/timbre"}),
+            "speak": SamplerSpec(**hum, needs=("prompt",)),
             "echo": SamplerSpec(**{**hum, "sampler": "hum_network:Echo"}, needs=("sound",)),
         },
+    ))
+    registry.add(ModelSpec(
+        id="hum/class", summary="a tone of a class", modality="audio", license="MIT",
+        generator="hum_network:Tone", config="hum_options:ToneOptions", trainer="hum_network:Fit",
+        data=DataNeeds(modality="audio", smallest=(1, 16), labels=True), conditions=("label",),
+        samplers={"hum": SamplerSpec(**hum)},
     ))
     registry.add(ModelSpec(
         id="hum/timbre", summary="what a tone sounds like", modality="audio", license="CC0-1.0",
@@ -117,6 +124,8 @@ class Hum(Sampler):
 
 class Echo(Sampler):
     def sample(self, generator, block):
+        if block.labels is not None:
+            raise UsageError("an echo is of no class; leave out --label")
         sounds = block.sounds
         return ragged({r: sounds[r, 0, : int((~sounds[r, 0].isnan()).sum())].flip(0) for r in block.rows}, block)
 
@@ -127,7 +136,7 @@ class Copy(Sampler):
 
 
 def install(site: Site) -> None:
-    """As an installer would: the models `hum/hum` and `hum/timbre`."""
+    """As an installer would: the models `hum/hum`, `hum/class` and `hum/timbre`."""
     site.add("hum", BACKEND)
     (site.path / "hum_options.py").write_text(OPTIONS)
     (site.path / "hum_network.py").write_text(NETWORK)

@@ -167,7 +167,7 @@ def _cases(bench: Bench) -> Iterator[Case]:
                 check_.scope == "trainer" and bench.registry.models[model_id].trainer
             ):
                 yield Case(check_, (model_id,), bench)
-        for sampler in bench.registry.models[model_id].samplers:
+        for sampler in bench.samplers(model_id):
             for check_ in checks.values():
                 if check_.scope == "sampler":
                     yield Case(check_, (model_id, sampler), bench)

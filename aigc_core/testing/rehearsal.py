@@ -206,12 +206,9 @@ def _rehearse_model(model_id: str, watched: Sequence[str]) -> dict[str, Any]:
 
 def _perform(model_id: str) -> None:
     """Three steps with a checkpoint after each, and a few samples of every sampler."""
-    import numpy as np
-    from PIL import Image
-
     from aigc_core.registry import default
     from aigc_core.sampling.draw import sample
-    from aigc_core.testing.subject import PROMPTS, Bench
+    from aigc_core.testing.subject import Bench
     from aigc_core.training.job import train
 
     registry, home = default(), Path(os.environ["AIGC_HOME"])
@@ -222,18 +219,55 @@ def _perform(model_id: str) -> None:
     data, size = bench.source(model_id)
     options = {"batch_size": bench.batch_size(model_id)}
     done = train(model_id, data, size=size, steps=3, checkpoint_every=1, options=options, name="rehearsal")
-    for sampler, details in spec.samplers.items():
-        if set(details.needs) - {"image", "prompt"}:
-            continue  # no request can bring it yet
-        images = []
+    for sampler in bench.samplers(model_id):
+        details = spec.samplers[sampler]
+        given: dict[str, Any] = {}
         if "image" in details.needs:
-            import torch
+            given["images"] = [_picture(bench, model_id, home / "given.png")]
+        if "sound" in details.needs:
+            given["sounds"] = [_sound(bench, model_id, home / "given.wav")]
+        if "prompt" in details.needs:
+            given["prompts"] = bench.prompts(bench.data(model_id).info)[:2]
+        if "label" in details.needs:
+            given["labels"] = bench.data(model_id).info.classes[:2]
+        parts = {option: _part(bench, part) for option, part in details.parts.items()}
+        sample(done.path, count=2, block=4, sampler=sampler, options=parts, **given)
 
-            pixels = bench.data(model_id).fetch(torch.arange(1))[0][0].permute(1, 2, 0).numpy()
-            images = [home / "given.png"]
-            Image.fromarray(np.squeeze(pixels)).save(images[0])
-        prompts = PROMPTS if "prompt" in details.needs else ()
-        sample(done.path, count=2, block=4, sampler=sampler, images=images, prompts=prompts)
+
+def _picture(bench: Bench, model_id: str, path: Path) -> Path:
+    """The first item of a model's data, as a file."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    pixels = bench.data(model_id).fetch(torch.arange(1))[0][0].permute(1, 2, 0).numpy()
+    Image.fromarray(np.squeeze(pixels)).save(path)
+    return path
+
+
+def _sound(bench: Bench, model_id: str, path: Path) -> Path:
+    """Likewise."""
+    import wave
+
+    import torch
+
+    data = bench.data(model_id)
+    item = data.fetch(torch.arange(1))[0][0]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(int(data.info.details["sample_rate"]))
+        file.writeframes(item[0].numpy().astype("<i2").tobytes())
+    return path
+
+
+def _part(bench: Bench, model_id: str) -> str:
+    """Weights of a model that another one computes with, too."""
+    from aigc_core.training.job import train
+
+    data, size = bench.source(model_id)
+    options = {"batch_size": bench.batch_size(model_id)}
+    return str(train(model_id, data, size=size, steps=1, options=options, name="part").path)
 
 
 def _files(folders: Sequence[str]) -> set[str]:

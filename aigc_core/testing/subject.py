@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from aigc_core.backends import Backend
     from aigc_core.data.dataset import Dataset
-    from aigc_core.interfaces import Block, Generator, Sampler, Trainer
+    from aigc_core.interfaces import Batch, Block, Generator, Sampler, Trainer
     from aigc_core.options import Options
     from aigc_core.registry import Model, Registry
-    from aigc_core.specs import DataInfo
+    from aigc_core.specs import DataInfo, Output
     from aigc_core.training.engine import AccelerateEngine
 
 PROMPTS = ("the king", "and so")
-"""What a model that takes prompts is given."""
+"""What a model that takes prompts is given, where its data have no transcripts."""
 BATCH = 8
 """Items a step, where it does not matter and the model's options allow it."""
 
@@ -186,7 +186,8 @@ class Bench:
         by: Sampler[Any, Any] | None = None,
         **given: Any,
     ) -> Tensor:
-        """One block of a sampler with its default options, given what it needs; of a new one, or `by` a given one."""
+        """One block of a sampler with its default options, given what it needs and its parts; of a new one, or `by` a
+        given one."""
         import torch
 
         spec = self.model(model_id).sampler_spec(sampler)[1]
@@ -195,9 +196,28 @@ class Bench:
             return (by or self.sampler(model_id, sampler)).sample(generator, block)
 
     def sampler(self, model_id: str, sampler: str) -> Sampler[Any, Any]:
-        """A sampler with its default options."""
+        """A sampler with its default options; those of the parts that it is given name their models."""
         model = self.model(model_id)
-        return model.sampler(sampler)(model.sampler_config(sampler)())
+        return model.sampler(sampler)(model.sampler_config(sampler)(**model.spec.samplers[sampler].parts))
+
+    def samplers(self, model_id: str) -> list[str]:
+        """The samplers of a model, but those with a part whose model is not installed: nothing is known of them."""
+        known = self.registry.models
+        return [
+            name for name, spec in known[model_id].samplers.items() if set(spec.parts.values()) <= set(known)
+        ]
+
+    def part(self, model_id: str, generator: Generator[Any]) -> Generator[Any]:
+        """A generator that can be a part of another one's sampling: of the same sample rate, or what else there is."""
+        trained = self.trained(model_id)
+        if trained.output.details == generator.output.details:
+            return trained
+        return self.build(model_id, generator.data).eval().requires_grad_(False)
+
+    def prompts(self, info: DataInfo) -> tuple[str, ...]:
+        """What a model that takes prompts is given: of sounds what is said in them, so that it knows the letters."""
+        said = tuple(map(str, info.details.get("examples", ())))
+        return said if len(said) > 1 else PROMPTS
 
     def block(
         self,
@@ -209,7 +229,7 @@ class Bench:
         size: int,
         **given: Any,
     ) -> Block:
-        """A block with the pictures and labels that a sampler needs."""
+        """A block with the pictures, sounds, labels, prompts and parts that a sampler needs."""
         import torch
 
         from aigc_core.data.batches import Batches
@@ -217,13 +237,27 @@ class Bench:
 
         _, spec = self.model(model_id).sampler_spec(sampler)
         device = torch.device("cpu")
-        if "image" in spec.needs and "images" not in given:
-            batches = Batches(self.data(model_id), size, 0, generator.output, device)
-            given["images"] = batches.batch(torch.arange(start, start + size) % len(self.data(model_id))).x
-        conditions = {*spec.needs, *self.model(model_id).spec.conditions}
-        if "label" in conditions and "labels" not in given:
-            classes = max(len(generator.data.classes), 1)
-            given["labels"] = torch.arange(start, start + size) % classes
+        index = torch.arange(start, start + size)
+        for need, name in (("image", "images"), ("sound", "sounds")):
+            if need in spec.needs and name not in given:
+                batches = Batches(self.data(model_id), size, 0, generator.output, device)
+                given[name] = _cut(batches.batch(index % len(self.data(model_id))), generator.output)
+        if "label" in spec.needs and "labels" not in given:  # else each class in turn, where it knows any
+            given["labels"] = index % max(len(generator.data.classes), 1)
         if "prompt" in spec.needs and "prompts" not in given:
-            given["prompts"] = tuple(PROMPTS[i % len(PROMPTS)] for i in range(start, start + size))
+            prompts = self.prompts(generator.data)
+            given["prompts"] = tuple(prompts[i % len(prompts)] for i in index.tolist())
+        if "parts" not in given:
+            given["parts"] = {o: self.part(part, generator) for o, part in spec.parts.items()}
         return Block(seed, start, size, device, **given)
+
+
+def _cut(batch: Batch, output: Output) -> Tensor:
+    """Items as a sampler is given them: NaN follows the end of a sound that is shorter than others."""
+    import torch
+
+    ends = batch.extras.get("length")
+    if output.modality != "audio" or ends is None:
+        return batch.x
+    beyond = torch.arange(batch.x.shape[2]) >= ends[:, None, None]
+    return batch.x.masked_fill(beyond, float("nan"))[:, :, : int(ends.max())]

@@ -35,14 +35,16 @@ class Sheets:
         name, spec = self._model.sampler_spec(self._sampler)
         sampler = self._model.sampler(name)(self._model.sampler_config(name)())
         device = next(generator.parameters()).device
+        pictures: dict[int, Any] = {}
         with evaluating(generator), torch.inference_mode():
-            values = sampler.sample(generator, Block(0, 0, spec.block, device))
+            values = sampler.sample(generator, Block(0, 0, spec.block, device, pictures=pictures))
         output = generator.output
         kind = modality(output.modality)
         record = {"model": self._model.spec.id, "step": step, "sampler": name, "seed": 0, "start": 0,
                   "count": len(values)}  # fmt: skip
         path = self._folder / f"{step:08d}{default_ending(output.modality)}"
-        for more, content in kind.encode(kind.samples(values, output), output, record).files.items():
+        shown = [pictures[row] for row in sorted(pictures)]
+        for more, content in kind.encode(kind.samples(values, output), output, record, shown).files.items():
             with write_atomically(Path(f"{path}{more}")) as file:
                 file.write(content)
         return path

@@ -15,6 +15,7 @@ from aigc_core.testing.kit import Failed, check, doing, require
 from aigc_core.testing.subject import Bench
 
 PARAMS = re.compile(r"([\d.]+) ?([kMBG]?) (?:at|for) (\d+(?:x\d+)*)")
+PART = re.compile(r"[^/\s]+/[^/\s]+")
 UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
 
 
@@ -43,6 +44,9 @@ def declares(bench: Bench, model_id: str) -> None:
     for name, sampler in spec.samplers.items():
         require(sampler.block >= 1, f"sampler {name}: its block must be at least 1")
         require(bool(sampler.summary.strip()), f"sampler {name}: its summary is empty")
+        for part in sampler.parts.values():
+            told = f"sampler {name}: its part {part!r} is no model; name it as family/name"
+            require(bool(PART.fullmatch(part)), told)
         require(
             set(sampler.needs) <= set(CONDITIONS),
             f"sampler {name} needs {sampler.needs}; known: {CONDITIONS}",
@@ -79,7 +83,7 @@ def _decimals(number: str) -> int:
 @check("options", "model")
 def options(bench: Bench, model_id: str) -> None:
     """Every option says what it is and has bounds; defaults are valid; what is unknown or out of bounds is
-    refused; its JSON Schema says the same."""
+    refused; its JSON Schema says the same. An option that names weights is an empty text where it names none."""
     model = bench.model(model_id)
     schemas: dict[str, type[Options]] = {"model": model.config, "training": model.trainer_config}
     for name in model.spec.samplers:
@@ -87,6 +91,13 @@ def options(bench: Bench, model_id: str) -> None:
     for part, schema in schemas.items():
         _check_schema(part, schema)
     check_options(model, {})  # no name is in both
+    for name, sampler in model.spec.samplers.items():
+        for option in sampler.parts:
+            default = getattr(model.sampler_config(name)(), option, None)
+            require(
+                default == "",
+                f"sampler {name}: its part {option!r} must be an option, a text, empty by default",
+            )
 
 
 def _check_schema(part: str, schema: type[Options]) -> None:
@@ -187,7 +198,7 @@ def builds(bench: Bench, model_id: str) -> None:
         )
         require(any(True for _ in generator.parameters()), "it has no parameters")
         with torch.random.fork_rng():
-            for name in spec.samplers:
+            for name in bench.samplers(model_id):
                 if not bench.model(model_id).sampler_spec(name)[1].needs and _small(shape):
                     with doing(f"sampler {name} fails at {text}"):
                         values = bench.draw(model_id, name, generator.eval(), size=2)
@@ -209,6 +220,8 @@ def smoke(bench: Bench, model_id: str) -> None:
     """It trains for two steps at its smallest size and samples what is finite: the trial that an install makes."""
     import torch
 
+    from aigc_core.testing.checks.sampling import sounding
+
     spec = bench.registry.models[model_id]
     smallest = bench.shapes(model_id)[0]
     data = bench.items(model_id, smallest)
@@ -224,11 +237,12 @@ def smoke(bench: Bench, model_id: str) -> None:
         for metrics in told:
             for name, value in metrics.items():
                 require(bool(torch.isfinite(torch.as_tensor(value)).all()), f"metric {name!r} is not finite")
-    for name, sampler in spec.samplers.items():
-        if not sampler.needs:
+    for name in bench.samplers(model_id):
+        if not spec.samplers[name].needs:
             with doing(f"{what} sampler {name} fails"):
                 values = bench.draw(model_id, name, generator.eval(), size=2)
             shape = (2, *generator.output.shape)
             fits = len(values) == 2 and generator.output.fits(tuple(values.shape[1:]))
             require(fits, f"sampler {name} gives {tuple(values.shape)}, not {shape}")
-            require(bool(torch.isfinite(values.float()).all()), f"sampler {name} gives what is not finite")
+            finite = bool(torch.isfinite(sounding(values, generator.output).float()).all())
+            require(finite, f"sampler {name} gives what is not finite")

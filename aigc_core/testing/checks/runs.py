@@ -121,7 +121,7 @@ def saves(bench: Bench, model_id: str) -> None:
     require(loaded.config == kept.config,
             f"its config changes: ({kept.config}) is loaded as ({loaded.config}); {told}")  # fmt: skip
     require(loaded.output == kept.output, f"its output changes: {kept.output} is loaded as {loaded.output}")
-    for sampler in bench.model(model_id).spec.samplers:
+    for sampler in bench.samplers(model_id):
         a, b = (bench.draw(model_id, sampler, generator) for generator in (kept, loaded))
         told = (
             f"loaded again, sampler {sampler} gives other samples: something that they depend on is not in "

@@ -7,25 +7,34 @@ import dataclasses
 import os
 import random
 import signal
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from aigc_core.backends import failure
+from aigc_core.errors import UsageError
 from aigc_core.interfaces import Block, Generator, Sampler
 from aigc_core.modality import modality
 from aigc_core.registry import Model
-from aigc_core.testing.kit import Failed, check, require, same
-from aigc_core.testing.subject import PROMPTS, Bench
+from aigc_core.testing.kit import Failed, check, doing, require, same
+from aigc_core.testing.subject import Bench
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from aigc_core.specs import Output
+
+LOUDEST = 10.0
+"""How far beyond its range a sound may go, in half ranges: it is scaled down as it is kept. What is louder than that is
+of another unit."""
+
 
 @check("output", "sampler")
 def output(bench: Bench, model_id: str, sampler: str) -> None:
-    """Its samples have the shape and the range that the generator declares, and are finite."""
+    """Its samples have the shape and the range that the generator declares, and are finite, but for what follows the end
+    of a sound. A part that an option may name is left out if none is named, or asked for by a UsageError."""
     generator = bench.trained(model_id)
     declared = generator.output
     values = bench.draw(model_id, sampler, generator)
@@ -35,15 +44,32 @@ def output(bench: Bench, model_id: str, sampler: str) -> None:
         f"gives {tuple(values.shape)}, not {(block, *declared.shape)}",
     )
     require(not values.requires_grad, "its samples hold a graph")
-    require(bool(torch.isfinite(values.float()).all()), "its samples are not finite")
+    require(bool(torch.isfinite(sounding(values, declared).float()).all()), "its samples are not finite")
     problem = modality(declared.modality).problem(values, declared)
     require(not problem, f"gives {problem}")
+    values = sounding(values, declared)
     least, most = (0, 255) if declared.modality == "text" else (declared.low, declared.high)
     low, high = float(values.min()), float(values.max())
-    room = 1e-3 * (most - least)
+    room = (LOUDEST - 1) / 2 * (most - least) if declared.modality == "audio" else 1e-3 * (most - least)
     said = f"{least:g} .. {most:g}"
     inside = least - room <= low and high <= most + room
     require(inside, f"its samples lie in {low:.3g} .. {high:.3g}, but its output declares {said}")
+    spec = bench.model(model_id).sampler_spec(sampler)[1]
+    if spec.parts:
+        kind, options = bench.model(model_id).sampler(sampler), bench.model(model_id).sampler_config(sampler)
+        asked = f"where its options name no {' and no '.join(spec.parts)}, it fails; do without, or raise a UsageError"
+        with doing(asked), contextlib.suppress(UsageError):
+            bench.draw(model_id, sampler, generator, by=kind(options()), parts={})
+
+
+def sounding(values: Tensor, output: Output) -> Tensor:
+    """Values with 0 for the NaN that follow the end of sounds of any length."""
+    return values.nan_to_num(posinf=float("inf"), neginf=float("-inf")) if is_ragged(output) else values
+
+
+def is_ragged(output: Output) -> bool:
+    """Whether the samples are sounds of any length."""
+    return output.modality == "audio" and output.shape[-1] == -1
 
 
 @check("sample-independent", "sampler")
@@ -71,10 +97,11 @@ def sample_independent(bench: Bench, model_id: str, sampler: str) -> None:
                 "another seed gives other samples, though it declares random=False",
             )
         elif not spec.needs:
-            require(not torch.equal(draw(0, 1, seed=4), first), "another seed gives the same samples")
-            require(not torch.equal(first, second), "all blocks are the same")
+            require(not same(draw(0, 1, seed=4), first), "another seed gives the same samples")
+            require(not same(first, second), "all blocks are the same")
             require(
-                block == 1 or bool((first != first[:1]).any()),
+                block == 1
+                or bool((sounding(first, generator.output) != sounding(first, generator.output)[:1]).any()),
                 "all samples of a block are the same; draw from the block's streams, a row a sample",
             )
 
@@ -87,26 +114,29 @@ def neighbours(bench: Bench, model_id: str, sampler: str) -> None:
     block = bench.model(model_id).sampler_spec(sampler)[1].block
     count = min(block, 8)
     parts = [bench.draw(model_id, sampler, generator, start=i, size=2) for i in range(0, count, 2)]
-    many, *parts = _as_long([bench.draw(model_id, sampler, generator)[:count], *parts])
+    many, *parts = _as_long([bench.draw(model_id, sampler, generator)[:count], *parts], generator.output)
     fewer = torch.cat(parts)[:count].float()
     many = many.float()
     room = 1e-3 * (generator.output.high - generator.output.low)
     close = torch.isclose(many, fewer, rtol=1e-3, atol=room, equal_nan=True)
-    share = float(close.float().mean())
-    need = (
-        0.9 if generator.output.modality == "text" else 0.999
-    )  # one token that rounding tips changes the rest
+    share = (
+        float(close[~(many.isnan() & fewer.isnan())].float().mean())
+        if is_ragged(generator.output)
+        else (float(close.float().mean()))
+    )
+    # One token, or one sound's end, that rounding tips changes the rest.
+    need = 0.9 if generator.output.modality == "text" or is_ragged(generator.output) else 0.999
     require(share >= need, f"in blocks of 2, {1 - share:.1%} of the values differ from those in blocks of {block}: "
             "do rows see each other (batch statistics, a mean over the batch), or is the place in the block used "
             "instead of the index?")  # fmt: skip
 
 
-def _as_long(parts: list[Tensor]) -> list[Tensor]:
-    """Texts [n, L] filled up with zeros to the longest; what has a shape of its own as it is."""
-    if parts[0].ndim != 2:
+def _as_long(parts: list[Tensor], output: Output) -> list[Tensor]:
+    """Texts [n, L] filled up with zeros to the longest, and sounds of any length with NaN; the rest as it is."""
+    if parts[0].ndim != 2 and not is_ragged(output):
         return parts
-    longest = max(part.shape[1] for part in parts)
-    return [torch.nn.functional.pad(part, (0, longest - part.shape[1])) for part in parts]
+    longest, end = max(part.shape[-1] for part in parts), float("nan") if is_ragged(output) else 0
+    return [torch.nn.functional.pad(part, (0, longest - part.shape[-1]), value=end) for part in parts]
 
 
 @check("leaves-no-trace", "sampler")
@@ -151,17 +181,31 @@ def conditions(bench: Bench, model_id: str, sampler: str) -> None:
     spec = model.sampler_spec(sampler)[1]
     block = spec.block
     if "label" in {*spec.needs, *model.spec.conditions} and len(generator.data.classes) > 1:
-        a, b = (bench.draw(model_id, sampler, generator, labels=torch.full((block,), k)) for k in (0, 1))
-        require(not torch.equal(a, b), "it declares to be conditioned on labels, but they change nothing")
+        with _unless_without(spec.needs):
+            a, b = (bench.draw(model_id, sampler, generator, labels=torch.full((block,), k)) for k in (0, 1))
+            require(not same(a, b), "it declares to be conditioned on labels, but they change nothing")
     if "prompt" in {*spec.needs, *model.spec.conditions}:
-        a, b = (bench.draw(model_id, sampler, generator, prompts=(text,) * block) for text in PROMPTS)
+        texts = bench.prompts(generator.data)[:2]
+        a, b = (bench.draw(model_id, sampler, generator, prompts=(text,) * block) for text in texts)
         require(not same(a, b), "it declares to be conditioned on prompts, but they change nothing")
-    if "image" in spec.needs:
-        given = bench.block(model_id, sampler, generator, 3, 0, block).images
-        assert given is not None
-        other = bench.block(model_id, sampler, generator, 3, block, block).images
-        a, b = (bench.draw(model_id, sampler, generator, images=images) for images in (given, other))
-        require(not torch.equal(a, b), "it needs pictures, but they change nothing")
+    for need, name, what in (("image", "images", "pictures"), ("sound", "sounds", "sounds")):
+        if need in spec.needs:
+            given, other = (
+                {name: getattr(bench.block(model_id, sampler, generator, 3, start, block), name)}
+                for start in (0, block)
+            )
+            a, b = (bench.draw(model_id, sampler, generator, **items) for items in (given, other))
+            require(not same(a, b), f"it needs {what}, but they change nothing")
+
+
+@contextlib.contextmanager
+def _unless_without(needs: tuple[str, ...]) -> Iterator[None]:
+    """Within the block a generator may say that it was made without classes, where a sampler does not need them."""
+    try:
+        yield
+    except UsageError:
+        if "label" in needs:
+            raise
 
 
 class _Countdown(torch.overrides.TorchFunctionMode):
@@ -203,7 +247,8 @@ def stops(bench: Bench, model_id: str, sampler: str) -> None:
     from aigc_core.weights.file import Weights
 
     model = bench.model(model_id)
-    if model.sampler_spec(sampler)[1].needs:
+    spec = model.sampler_spec(sampler)[1]
+    if spec.needs or spec.parts:
         return
     generator = bench.trained(model_id)
     record = dict.fromkeys(("model", "tensors_digest", "license", "core", "backend"), "check")
