@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
 import shutil
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +24,7 @@ import aigc_core
 from aigc_core.data import Batches, open_data
 from aigc_core.data.clips import Sounds
 from aigc_core.data.reading import readings
-from aigc_core.errors import DamagedFileError, DataError, UsageError
+from aigc_core.errors import DamagedFileError, DataError, NotFoundError, UsageError
 from aigc_core.registry import Registry
 from aigc_core.specs import DataInfo, Output
 from aigc_core.training.retrain import _data
@@ -194,7 +198,7 @@ def test_lines_of_a_metadata_file_say_what_is_said(tmp_path: Path, registry: Reg
     assert data.info.classes == ()
     characters = data.info.assets["characters"].decode()
     assert list(characters) == sorted(set("".join(spoken(data))))
-    missing = "no line of metadata.csv is about it (-d metadata=none ignores that file)"
+    missing = "no line of metadata.csv is about it"
     assert reasons(data) == {
         "metadata.csv:4": "there is no sound 'LJ-9'",
         "metadata.csv:5": "has 1 of 2 columns (file|text)",
@@ -210,6 +214,16 @@ def test_lines_of_a_metadata_file_say_what_is_said(tmp_path: Path, registry: Reg
     assert len(sounds(tmp_path, registry, metadata="none")) == 6
     with pytest.raises(DataError, match="no metadata file 'list.txt'"):
         sounds(tmp_path, registry, metadata="list.txt")
+    (tmp_path / "metadata.csv").write_text("LJ-1.wav,with a comma\nLJ-2.wav,and another\n")
+    with pytest.raises(
+        DataError, match=r"first metadata.csv:1: has 1 of 2 columns .* -d metadata=none ignores it"
+    ):
+        sounds(tmp_path, registry)
+    (tmp_path / "metadata.csv").write_text(f"LJ-1|{'x' * 20_000}\nLJ-2|short\n")
+    assert (
+        reasons(sounds(tmp_path, registry))["metadata.csv:1"]
+        == "its text has 20,000 characters, more than 16,384"
+    )
 
 
 def test_columns_can_name_speakers_and_splits_share_one_file(tmp_path: Path, registry: Registry) -> None:
@@ -441,3 +455,44 @@ def test_what_is_trained_again_reads_its_sounds_alike(speaker: None, aigc: Run, 
     for where in ((), ("--data", folder)):
         again = aigc("weights", "retrain", "one", *where)
         assert again.code == 0, again.err
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server of the files in a folder."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_spoken_digits_are_fetched_whole_or_not_at_all(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = tmp_path / "web"
+    for take in (4, 5):
+        write_tone(web / f"7_lucas_{take}.wav", 50_000)
+    with tarfile.open(web / "whole.tar.gz", "w:gz") as archive:
+        for path in sorted(web.glob("*.wav")):
+            archive.add(path, f"some-commit/recordings/{path.name}")
+    (web / "cut.tar.gz").write_bytes((web / "whole.tar.gz").read_bytes()[:-600])
+    monkeypatch.setenv("AIGC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with served(web) as address:
+        for name, reason in (("cut", "what came is not the whole archive"), ("none", "404")):
+            monkeypatch.setattr("aigc_core.data.spoken.URL", f"{address}/{name}.tar.gz")
+            with pytest.raises(
+                NotFoundError, match=f"cannot be fetched .*{reason}.*put it into .AIGC_DATA/fsdd"
+            ):
+                open_data("fsdd", registry)
+            assert not list((tmp_path / "data" / "fsdd").iterdir())
+        monkeypatch.setattr("aigc_core.data.spoken.URL", f"{address}/whole.tar.gz")
+        train = sounds("fsdd", registry)
+        assert (len(train), spoken(train)) == (1, ["seven"])
+    assert [p.name for p in (tmp_path / "data" / "fsdd").iterdir()] == ["fsdd.tar.gz"]
+    assert len(open_data("fsdd", registry, split="test")) == 1

@@ -50,11 +50,17 @@ def open_sounds(
     decoded when they are needed.
     """
     reading = reading or readings(None).sounds
-    recordings, problems = _said(paths, root, reading)
+    metadata = find_metadata(root, reading)
+    recordings, problems = _said(paths, root, metadata, reading)
     if strict and problems:
         raise DataError(f"{root}: unreadable sound {problems[0]}")
     if not recordings:
-        raise DataError(f"{root}: none of {len(paths)} sounds can be used, first {problems[0]}")
+        other = (
+            f"; -d columns=... says what stands in {metadata.name}, -d metadata=none ignores it"
+            if metadata
+            else ""
+        )
+        raise DataError(f"{root}: none of {len(paths)} sounds can be used, first {problems[0]}{other}")
     found = open_recordings(
         recordings, root, name=name, split=split, length=length, strict=strict, reading=reading, track=track
     )
@@ -62,15 +68,17 @@ def open_sounds(
     return found
 
 
-def _said(paths: Sequence[Path], root: Path, reading: SoundReading) -> tuple[list[Recording], list[str]]:
+def _said(
+    paths: Sequence[Path], root: Path, metadata: Path | None, reading: SoundReading
+) -> tuple[list[Recording], list[str]]:
     """The sounds of which it is known what was asked for, and why others are left out."""
-    metadata, problems = find_metadata(root, reading), []
+    problems: list[str] = []
     said: Mapping[Path, Said] = dict.fromkeys(paths, Said())
     missing = ""
     if metadata is not None:
         found = read_metadata(metadata, root, paths, reading)
         said, problems = found.rows, found.problems
-        missing = f"no line of {metadata.name} is about it (-d metadata=none ignores that file)"
+        missing = f"no line of {metadata.name} is about it"
     named = by_names(reading.names, root, paths) if reading.names is not None else None
     recordings = []
     for path in paths:

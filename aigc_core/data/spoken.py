@@ -101,6 +101,11 @@ def _fetched() -> Path:
     def download(datasets: object) -> None:
         try:
             datasets.utils.download_url(URL, str(target), part)  # type: ignore[attr-defined]
+            try:
+                for _ in _archive(target / part):  # a download that was cut short ends without an error
+                    pass
+            except DamagedFileError:
+                raise ValueError("what came is not the whole archive") from None
             os.replace(target / part, archive)
         finally:
             (target / part).unlink(missing_ok=True)
