@@ -42,18 +42,29 @@ def data_of(model_id: str) -> str:
     return SETS[default().models[model_id].modality]
 
 
+SMALL: dict[str, dict[str, Any]] = {
+    "image": {},
+    "text": {"layers": 1, "width": 16, "heads": 2, "context": 16},
+    "audio": {
+        "layers": 1, "width": 8, "rounds": 2, "embedding": 16, "speaker": 4, "prenet": 16, "decoder": 16, "attention": 8,
+        "postnet": 8, "latent": 4,
+    },
+}  # fmt: skip
+
+
 def small_options(model_id: str) -> dict[str, Any]:
-    """Options that make a language model small, so that tests are short; none for others."""
-    small = {"layers": 1, "width": 16, "heads": 2, "context": 16}
-    known = default().load(model_id).config.model_fields
-    return {k: v for k, v in small.items() if k in known} if "tokenizer" in known else {}
+    """Options that make a model of texts or sounds small, so that tests are short; none for others."""
+    model = default().load(model_id)
+    known = model.config.model_fields
+    return {k: v for k, v in SMALL[model.spec.modality].items() if k in known}
 
 
 def quick_options(model_id: str, sampler: str | None = None) -> dict[str, Any]:
-    """Options of a sampler that make short texts, so that tests are short."""
+    """Options of a sampler that make short texts, and sounds with little work, so that tests are short."""
     model = default().load(model_id)
     fields = model.sampler_config(model.sampler_spec(sampler)[0]).model_fields
-    return {"max_tokens": 24} if "max_tokens" in fields else {}
+    quick = {"max_tokens": 24, "seconds": 0.2, "iterations": 2, "picture": False}
+    return {k: v for k, v in quick.items() if k in fields}
 
 
 @dataclass
@@ -119,6 +130,25 @@ def weights_bytes(value: int = 0, size: int = 8, **record: object) -> bytes:
     }
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data
+
+
+def write_sounds(folder: Path, count: int) -> list[Path]:
+    """Real WAV files, of spoken digits."""
+    import wave
+
+    from aigc_core.testing.material import SETS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with np.load(SETS["audio"], allow_pickle=False) as archive:
+        clips, lengths, rate = archive["audio"], archive["lengths"], int(archive["sample_rate"])
+    paths = [folder / f"{i:03d}.wav" for i in range(count)]
+    for path, clip, length in zip(paths, clips, lengths, strict=False):
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(rate)
+            file.writeframes(clip.reshape(-1)[:length].astype("<i2").tobytes())
+    return paths
 
 
 def write_pictures(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from helpers import Result, Run, data_of, quick_options, small_options, write_pictures
+from helpers import Result, Run, data_of, quick_options, small_options, write_sounds, write_pictures
 
 import aigc_core
 from aigc_core import registry as registry_module
@@ -64,10 +64,13 @@ def test_two_processes_write_what_one_does(model: str, tmp_path: Path, process: 
     """Whatever the environment says of threads."""
     weights = train(model, data_of(model), steps=1, options={"batch_size": 32, **small_options(model)}).path
     options = quick_options(model)
-    sample(weights, count=300, start=30, out=tmp_path / "one/x/", options=options)
+    needs = next(iter(registry_module.default().models[model].samplers.values())).needs
+    sounds = write_sounds(tmp_path / "given", 1) if "sound" in needs else []
+    sample(weights, count=300, start=30, out=tmp_path / "one/x/", options=options, sounds=sounds)
     several = process(
         "sample", weights, "-n", 300, "--start", 30, "--out", tmp_path / "two/x/", "--processes", 2,
-        *(f"-s{name}={value}" for name, value in options.items()), OMP_NUM_THREADS="3",
+        *(f"-s{name}={value}" for name, value in options.items()), *(f"--sound={path}" for path in sounds),
+        OMP_NUM_THREADS="3",
     )  # fmt: skip
     ending = default_ending(registry_module.default().models[model].modality)
     assert (several.code, several.out, several.err) == (0, f"{tmp_path / 'two/x'}\n", "")
