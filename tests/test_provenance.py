@@ -232,12 +232,11 @@ def test_a_sound_of_floats_is_what_it_is_rounded_to(tmp_path: Path) -> None:
         assert read(tmp_path / name).data == pcm(one[None])
     (tmp_path / "loud").write_bytes(float_wav(np.array([3.0, -3.0], "<f4")))
     assert np.frombuffer(read(tmp_path / "loud").data, "<i2").tolist() == [32767, -32768]
-    (tmp_path / "whole.wav").write_bytes((tmp_path / "float32.wav").read_bytes()[:9000])
     for damaged, message in (
         (float_wav(np.array([0.5, np.nan], "<f4")), "values that are not finite"),
         (float_wav(np.array([0.5], "<f2")), "floats of 16 bits"),
         ((tmp_path / "float32.wav").read_bytes()[:9000], "truncated within its chunk b'data'"),
-        (float_wav(one, channels=0), "cannot be read"),
+        (float_wav(one, channels=0), "unknown format"),
     ):
         (tmp_path / "bad").write_bytes(damaged)
         with pytest.raises(DamagedFileError, match=f"bad: cannot be read.*{message}"):
