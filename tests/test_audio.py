@@ -23,6 +23,7 @@ from aigc_core.registry import Registry
 from aigc_core.sampling.writers import write
 from aigc_core.specs import Output
 
+NAN = float("nan")
 OUTPUT = Output("audio", (1, 400), -1.0, 1.0, {"sample_rate": 8000})
 
 
@@ -184,6 +185,58 @@ def test_what_a_sampler_may_not_return() -> None:
     assert not kind.problem(values, OUTPUT)
     assert "not finite" in kind.problem(values / 0, OUTPUT)
     assert "sample rate as None" in kind.problem(values, Output("audio", (1, 4)))
+
+
+RAGGED = Output("audio", (1, -1), -1.0, 1.0, {"sample_rate": 8000})
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([[0.1, 0.2, 0.3], [0.1, 0.2, NAN], [0.1, NAN, NAN]], ""),
+        ([[0.1, NAN, 0.3]], "NaN before the end"),
+        ([[NAN, NAN, NAN]], "a sound of no length"),
+        ([[NAN, 0.1, 0.1]], "NaN before the end"),
+        ([[]], "a sound of no length"),
+        ([[0.1, float("inf"), NAN]], "not finite"),
+    ],
+)
+def test_only_what_follows_the_end_of_a_sound_is_no_number(rows: list[list[float]], problem: str) -> None:
+    values = torch.tensor(rows)[:, None]
+    found = modality("audio").problem(values, RAGGED)
+    assert (problem in found) if problem else not found
+    if NAN in rows[-1]:
+        assert "not finite" in modality("audio").problem(values, OUTPUT), "of one length, none may be missing"
+
+
+def test_all_channels_end_together() -> None:
+    values = torch.tensor([[[0.1, 0.2], [0.1, NAN]]])
+    told = modality("audio").problem(values, Output("audio", (2, -1), details={"sample_rate": 8000}))
+    assert told == "sounds whose channels do not end together"
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.0])
+def test_sounds_of_any_length_are_as_long_as_the_longest(low: float) -> None:
+    kind, output = modality("audio"), Output("audio", (1, -1), low, 1.0, {"sample_rate": 8000})
+    values = torch.tensor([[[1.0, low, NAN, NAN]], [[1.0, NAN, NAN, NAN]]])
+    samples = kind.samples(values, output)
+    assert np.array_equal(samples, np.array([[[1, -1]], [[1, NAN]]], np.float32), equal_nan=True)
+    joined = kind.join([samples, samples[1:, :, :1], samples], output)
+    assert np.array_equal(joined[:, 0, 0], np.ones(5))
+    assert np.isnan(joined[1:4, 0, 1]).tolist() == [True, True, False]
+    assert kind.digests(joined[2:3], output) == kind.digests(samples[1:], output)
+    content = kind.encode(joined, output, {}).files[""]
+    with wave.open(io.BytesIO(content)) as file:
+        assert file.getnframes() == 2 + 1 + 1 + 2 + 1 + 4 * 800
+    assert kind.most(output) == (1 << 30) // (2 * (60 * 8000 + 800))
+
+
+def test_a_clip_that_is_too_loud_keeps_its_form() -> None:
+    tone = torch.sin(torch.arange(400) * 0.1)[None, None]
+    quiet, loud = (modality("audio").samples(tone * gain, OUTPUT) for gain in (0.5, 2.5))
+    assert np.abs(loud).max() == 1.0
+    assert np.allclose(loud * np.abs(quiet).max(), quiet, atol=1e-6)
+    assert np.array_equal(quiet, tone.numpy() * np.float32(0.5))
 
 
 def test_sounds_and_their_record_come_back_from_every_file(tmp_path: Path, aigc: Run) -> None:

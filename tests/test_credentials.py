@@ -165,9 +165,12 @@ def test_folders_archives_and_sounds_are_signed(
         Signer(papers.certificate, papers.key),
         Output("audio", (1, 400), -1, 1, {"sample_rate": 8000}),
     )
-    content = write_one(tmp_path / "x.wav", [sounds], output, {"start": 0, "count": 1}, sign=sign)
-    found = aigc_core.inspect(tmp_path / "x.wav")
-    assert (found["content"], found["intact"], found["credentials"]["state"]) == (content, True, "valid")
+    for encoding in ("pcm16", "float32"):
+        kept = {"start": 0, "count": 1, "encoding": encoding}
+        content = write_one(tmp_path / "x.wav", [sounds], output, kept, sign=sign)
+        found = aigc_core.inspect(tmp_path / "x.wav")
+        assert (found["content"], found["intact"]) == (content, True)
+        assert found["credentials"]["state"] == "valid"
 
 
 def test_what_cannot_sign_is_said_before_anything_is_computed(

@@ -153,8 +153,9 @@ spoil("an unknown capability", "declares", ("declares 'fast'", "known words: bfl
       ("__init__.py", SPEC_END, f'{SPEC_END}            capabilities=("fast",),\n'))  # fmt: skip
 spoil("a part that is no model", "declares", "its part 'dcgan' is no model; name it as family/name",
       ("__init__.py", '        summary="latents from', '        parts={"helper": "dcgan"}, summary="latents from'))  # fmt: skip
-spoil("a part that no option names", "options", "its part 'helper' must be an option, a text, empty by default",
-      ("__init__.py", '        summary="latents from', '        parts={"helper": "mutant/dcgan"}, summary="latents from'))  # fmt: skip
+spoil("a part that no option names", "options", "its part 'helper' must be an option",
+      ("__init__.py", '        summary="latents from',
+       '        parts={"helper": "mutant/dcgan"}, summary="latents from'))  # fmt: skip
 spoil("no licence", "declares", ("names no licence", "SPDX"), ("__init__.py", 'license="MIT"', 'license=""'))
 spoil("no sampler", "declares", "it has no sampler", ("__init__.py", SPEC_END, ""))
 spoil("bounds the wrong way round", "declares", "smallest (1, 8, 8) exceeds largest (4, 4, 64)",

@@ -230,6 +230,8 @@ def test_a_file_that_aigc_did_not_make_is_not_written_over(
         "--out echo-samples.txt"
         in aigc("train", "echo/echo", "--data", SETS["text"], "--name", "echo", "--steps", 2).out
     )
+    (tmp_path / "other.txt.json").write_text('{"my": "notes"}')
+    assert "other.txt.json is there already" in aigc("sample", "echo", "--out", "other.txt").error
     for seed in (1, 2):
         assert aigc("sample", "echo", "--seed", seed, "--out", "own.txt").code == 0, "its own it replaces"
 

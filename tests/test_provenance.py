@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -23,7 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 import aigc_core
 from aigc_core.errors import DamagedFileError, NotFoundError, UsageError
 from aigc_core.modality import modality
-from aigc_core.provenance.content import digest_of, read
+from aigc_core.provenance.content import digest_of, pcm, read
 from aigc_core.provenance.environment import code_digest
 from aigc_core.provenance.ledger import Ledger
 from aigc_core.provenance.marks import SOURCE_TYPE
@@ -203,6 +204,42 @@ def test_a_sound_is_its_pcm_and_a_text_its_characters(tmp_path: Path) -> None:
     for damaged in (b"\x89PNG\r\n\x1a\nrest", b"RIFF    WAVErest", b"PK\x03\x04rest", b"\xff\xfe"):
         (tmp_path / "bad").write_bytes(damaged)
         with pytest.raises(DamagedFileError, match="bad: cannot be read"):
+            digest_of(tmp_path / "bad")
+
+
+def float_wav(values: np.ndarray, channels: int = 1) -> bytes:  # type: ignore[type-arg]
+    """As other programs write it: without a `fact` chunk, floats of any width."""
+    width, data = values.itemsize, values.tobytes()
+    form = struct.pack("<HHIIHH", 3, channels, 8000, 8000 * width, width, 8 * width)
+    chunks = b"".join(
+        name + struct.pack("<I", len(c)) + c
+        for name, c in ((b"fmt ", form), (b"junk", b"ab"), (b"data", data))
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+def test_a_sound_of_floats_is_what_it_is_rounded_to(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sounds = rng.uniform(-1, 1, (1, 2, 5000)).astype(np.float32)
+    output = Output("audio", (2, 5000), -1, 1, {"sample_rate": 8000})
+    for encoding in ("pcm16", "float32"):
+        write(tmp_path / f"{encoding}.wav", [sounds], output, {"start": 0, "count": 1, "encoding": encoding})
+        assert aigc_core.inspect(tmp_path / f"{encoding}.wav")["intact"] is True
+    assert digest_of(tmp_path / "float32.wav") == digest_of(tmp_path / "pcm16.wav")
+    one = sounds[0, 0]
+    for name, values in (("f4", one), ("f8", one.astype("<f8"))):
+        (tmp_path / name).write_bytes(float_wav(values))
+        assert read(tmp_path / name).data == pcm(one[None])
+    (tmp_path / "loud").write_bytes(float_wav(np.array([3.0, -3.0], "<f4")))
+    assert np.frombuffer(read(tmp_path / "loud").data, "<i2").tolist() == [32767, -32768]
+    for damaged, message in (
+        (float_wav(np.array([0.5, np.nan], "<f4")), "values that are not finite"),
+        (float_wav(np.array([0.5], "<f2")), "floats of 16 bits"),
+        ((tmp_path / "float32.wav").read_bytes()[:9000], "truncated within its chunk b'data'"),
+        (float_wav(one, channels=0), "unknown format"),
+    ):
+        (tmp_path / "bad").write_bytes(damaged)
+        with pytest.raises(DamagedFileError, match=f"bad: cannot be read.*{message}"):
             digest_of(tmp_path / "bad")
 
 

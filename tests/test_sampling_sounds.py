@@ -298,6 +298,14 @@ def test_a_part_is_the_weights_that_an_option_names(hum: str, tmp_path: Path, ai
     )
     assert other.weights == "timbre@2"
     assert aigc("replay", tmp_path / "x.wav").out.startswith("exact"), "the name means others now"
+    path = tmp_path / "my secret.safetensors"
+    shutil.copy(Store().resolve("timbre@1").path, path)
+    private = aigc("sample", *arguments[:-1], tmp_path / "p.wav", "-s", f"timbre={path}", "--private")
+    assert private.code == 0, private.err
+    assert "secret" not in json.dumps(read_record(tmp_path / "p.wav"))
+    assert digest_of(tmp_path / "p.wav") == digest_of(tmp_path / "x.wav")
+    assert aigc("replay", tmp_path / "p.wav").out.startswith("exact"), "the store holds the same"
+    assert "timbre timbre@1 of hum/timbre (sha256:" in aigc("trace", tmp_path / "x.wav").out
     assert aigc("weights", "rm", "timbre@1").code == 0
     missing = aigc("replay", tmp_path / "x.wav")
     assert (missing.code, "was made with timbre@1 as its timbre" in missing.error) == (3, True)

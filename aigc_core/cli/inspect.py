@@ -72,7 +72,7 @@ def _sample(found: dict[str, Any]) -> None:
             "sampler": f"{found['sampler']} {pairs(found.get('options', {}))}".rstrip()
             if "sampler" in found
             else None,
-            "parts": ", ".join(f"{option} {_part(part)}" for option, part in found.get("parts", {}).items()),
+            "parts": parts_of(found),
             "labels": _names(found.get("labels", [])),
             "pictures": ", ".join(_given(picture) for picture in found.get("images", [])),
             "sounds": ", ".join(_given(sound) for sound in found.get("sounds", [])),
@@ -105,6 +105,15 @@ def made_with(record: dict[str, Any]) -> str | None:
     return ", ".join(f"{name} {value}".strip() for name, value in parts if name and value is not None) or None
 
 
+def parts_of(record: dict[str, Any]) -> str:
+    """The weights of other models that the sampler computed with, too."""
+    return ", ".join(
+        f"{option} {part.get('name') or 'a file'} of {part.get('model')} ({_short(part.get('tensors_digest'))})"
+        for option, part in record.get("parts", {}).items()
+        if isinstance(part, dict)
+    )
+
+
 def _signed(found: Credentials | None) -> str | None:
     if found is None:
         return None
@@ -125,13 +134,6 @@ def _given(picture: Any) -> str:
     name = str(picture.get("name"))
     shown = "a private one" if is_hidden(name) else name
     return f"{shown} ({_short(picture.get('content'))})"
-
-
-def _part(part: Any) -> str:
-    """Weights that a sampler computed with, too."""
-    if not isinstance(part, dict):
-        return str(part)
-    return f"{part.get('name') or 'a file'} of {part.get('model')} ({_short(part.get('tensors_digest'))})"
 
 
 def _names(labels: list[Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from aigc_core.cli.common import fields, json_option, note, plural, print_json
-from aigc_core.cli.inspect import made_with, which
+from aigc_core.cli.inspect import made_with, parts_of, which
 from aigc_core.weights.card import data_line, pairs, training_line
 
 
@@ -41,6 +41,7 @@ def trace(file: str, as_json: bool) -> None:
             else "the ledger, by its content",
             "samples": which(sample),
             "sampler": f"{sample.get('sampler', 'unknown')} {pairs(sample.get('options', {}))}".rstrip(),
+            "parts": parts_of(sample),
             "made with": made_with(sample),
             "weights": _weights(weights),
             "tensors": weights.get("tensors_digest"),

@@ -239,7 +239,7 @@ def _floats(file: BinaryIO) -> Content | None:
     values = np.frombuffer(data[: len(data) // step * step], f"<f{width // 8}").reshape(-1, channels)
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are not finite")
-    return sound(pcm(values.T), rate, channels)
+    return sound(pcm(values.T.astype(np.float32)), rate, channels)
 
 
 def _quiet() -> warnings.catch_warnings[None]:
