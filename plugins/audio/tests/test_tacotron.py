@@ -12,9 +12,9 @@ from aigc_audio.mel import SILENCE
 from aigc_audio.tacotron.decoder import Memory
 from aigc_audio.tacotron.network import Tacotron
 from aigc_audio.tacotron.picture import picture
-from aigc_audio.tacotron.prompts import spelled
+from aigc_audio.tacotron.prompts import limit, spelled
 from aigc_audio.tacotron.samplers import GriffinLim, Neural
-from aigc_audio.tacotron.speaking import Spoken, limit
+from aigc_audio.tacotron.speaking import Spoken
 from aigc_audio.tacotron.trainer import (
     TAIL,
     TacotronTrainer,
@@ -363,6 +363,15 @@ def test_characters_that_were_never_heard_are_named() -> None:
         spelled("a你d", "abc")
     with pytest.raises(UsageError, match="empty"):
         spelled(" \n ", "abc")
+
+
+def test_more_than_can_be_said_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"has 200 characters, and in 1 s no more than 120 can be said; .*seconds="
+    ):
+        speak(block(("ab" * 100,) * 4))
+    with pytest.raises(UsageError, match="has 1000000 characters"):
+        speak(block(("a" * 10**6,) * 4), window=0)
 
 
 def test_unknown_voices_are_refused() -> None:
