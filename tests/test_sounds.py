@@ -24,6 +24,7 @@ import aigc_core
 from aigc_core.data import Batches, open_data
 from aigc_core.data.clips import Sounds
 from aigc_core.data.reading import readings
+from aigc_core.data.sounds import decode
 from aigc_core.errors import DamagedFileError, DataError, NotFoundError, UsageError
 from aigc_core.registry import Registry
 from aigc_core.specs import DataInfo, Output
@@ -126,6 +127,17 @@ def bad_folder(folder: Path) -> dict[str, str]:
         "fast.wav": "a sample rate of 1000000 Hz", "nan.wav": "no numbers (NaN or infinite), first number 4000",
         "inf.wav": "no numbers (NaN or infinite)", "huge.wav": "as large as 3.277e+04", "float-cut.wav": "truncated",
     }  # fmt: skip
+
+
+def test_one_sound_is_decoded_at_its_own_rate_or_says_why_not(tmp_path: Path) -> None:
+    wanted = bad_folder(tmp_path / "d")
+    clip = decode(tmp_path / "d" / "stereo.flac", 1000)
+    assert clip.sound is not None
+    assert (clip.rate, clip.sound.shape, clip.problem) == (8000, (1000,), "")
+    for name, reason in wanted.items():
+        clip = decode(tmp_path / "d" / name)
+        assert clip.sound is None
+        assert reason in clip.problem
 
 
 def test_every_bad_sound_is_skipped_with_its_reason_and_counted(

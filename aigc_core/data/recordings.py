@@ -60,7 +60,7 @@ class Reader:
         found = Scan(self)
         heads: dict[str, Head] = {}
         for recording, result in zip(
-            recordings, _in_threads(_tried(head), [r.file for r in recordings]), strict=True
+            recordings, _in_threads(tried(head), [r.file for r in recordings]), strict=True
         ):
             if isinstance(result, Head):
                 heads[recording.name] = result
@@ -69,7 +69,7 @@ class Reader:
         found.rate = self.reading.sample_rate or _commonest(heads.values())
         if expected := self._expected(heads.values(), found.rate):
             found.digest = Digest((1, expected), "audio")
-        work = _tried(partial(decode, rate=found.rate, reading=self.reading, length=self.length))
+        work = tried(partial(decode, rate=found.rate, reading=self.reading, length=self.length))
         there = [r for r in recordings if r.name in heads]
         pairs = zip(there, _in_threads(work, [r.file for r in there]), strict=True)
         for recording, sound in self.track(pairs, len(there), "reading sounds") if self.track else pairs:
@@ -90,7 +90,7 @@ class Reader:
 
     def again(self, recording: Recording, rate: int) -> npt.NDArray[np.int16]:
         """[T] one that was decoded before. Raises DataError."""
-        work = _tried(partial(decode, rate=rate, reading=self.reading, length=self.length))
+        work = tried(partial(decode, rate=rate, reading=self.reading, length=self.length))
         found = work(recording.file)
         if not isinstance(found, np.ndarray):
             raise DataError(f"{self.root}: {recording.name}: {found}, since the run began")
@@ -137,10 +137,10 @@ class Scan:
         return Filed(decoders, self.lengths, threads())
 
 
-def _tried(work: Callable[[Path | bytes], _T]) -> Callable[[Path | bytes], _T | Exception]:
+def tried(work: Callable[[Path | bytes], _T]) -> Callable[[Path | bytes], _T | Exception]:
     """The same, but what can't be read is returned as an error of one line."""
 
-    def tried(file: Path | bytes) -> _T | Exception:
+    def work_or_error(file: Path | bytes) -> _T | Exception:
         try:
             return work(file)
         except OutsideError as error:
@@ -152,7 +152,7 @@ def _tried(work: Callable[[Path | bytes], _T]) -> Callable[[Path | bytes], _T | 
                 return ValueError(text)
             return ValueError(f"can't be read: {NOISE.sub('', text)}")
 
-    return tried
+    return work_or_error
 
 
 def _in_threads(work: Callable[[Path | bytes], _T], files: Sequence[Path | bytes]) -> Iterator[_T]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from aigc_core.data import decoding
 from aigc_core.data.clips import Known, Sounds
+from aigc_core.data.decoding import Head, head
 from aigc_core.data.reading import readings
-from aigc_core.data.recordings import Reader, Recording
+from aigc_core.data.recordings import Reader, Recording, tried
 from aigc_core.data.transcripts import (
     ENDINGS,
     WAVS,
@@ -24,11 +27,36 @@ from aigc_core.data.transcripts import (
 from aigc_core.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from aigc_core.data.dataset import Labels
     from aigc_core.data.folder import Track
     from aigc_core.data.reading import SoundReading
 
-__all__ = ["ENDINGS", "open_recordings", "open_sounds"]
+__all__ = ["ENDINGS", "Clip", "decode", "open_recordings", "open_sounds"]
+
+
+class Clip(NamedTuple):
+    """One file, decoded; `problem` says why there is no sound."""
+
+    path: Path
+    rate: int = 0
+    """Samples a second."""
+    sound: npt.NDArray[np.int16] | None = None
+    """[T], mixed down to one channel."""
+    problem: str = ""
+
+
+def decode(path: Path, length: int | None = None) -> Clip:
+    """One sound file at its own sample rate, its first `length` samples at most."""
+    found = tried(head)(path)
+    if not isinstance(found, Head):
+        return Clip(path, problem=str(found))
+    work = partial(decoding.decode, rate=found.rate, reading=readings(None).sounds, length=length)
+    sound = tried(work)(path)
+    if not isinstance(sound, np.ndarray):
+        return Clip(path, found.rate, problem=str(sound))
+    return Clip(path, found.rate, sound)
 
 
 def open_sounds(

@@ -98,16 +98,19 @@ def digest_of(rate: int, pcm: npt.NDArray[np.int16]) -> str:
 
 def decoded(path: Path) -> tuple[int, npt.NDArray[np.int16]]:
     """A sound file: its rate, and [T] of it mixed down to one channel. Raises NotFoundError, DataError."""
-    from aigc_core.data.sounds import decode
+    from aigc_core.data.decoding import decode, head
+    from aigc_core.data.reading import readings
 
     if not path.is_file():
         raise NotFoundError(f"no sound {path}")
-    clip = decode(path, LONGEST)
-    if clip.sound is None or not len(clip.sound):
-        raise DataError(f"{path}: not a sound that can be read: {clip.problem or 'it is empty'}")
-    if len(clip.sound) >= LONGEST:
-        raise DataError(f"{path}: has {LONGEST} samples or more; cut it into shorter ones")
-    return clip.rate, clip.sound
+    try:
+        there = head(path)
+        if there.frames < LONGEST:
+            return there.rate, decode(path, there.rate, readings(None).sounds)
+    except Exception as error:  # a damaged file can make a decoder raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not a sound that can be read: {reason}") from None
+    raise DataError(f"{path}: has {there.frames} samples, {LONGEST} or more; cut it into shorter ones")
 
 
 def resampled(sound: npt.NDArray[np.float32], rate: int, wanted: int) -> npt.NDArray[np.float32]:

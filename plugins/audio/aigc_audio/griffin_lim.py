@@ -26,20 +26,24 @@ def from_magnitudes(mel: Mel, magnitudes: Tensor, phases: Tensor, iterations: in
     if samples < 1:
         return magnitudes.new_zeros(0)
 
-    def inverse(transform: Tensor) -> Tensor:
-        return torch.istft(transform, s.fft, s.hop, s.window, mel.window, center=True, length=samples)
-
     angles = torch.polar(torch.ones_like(phases), phases * torch.pi)
     previous = torch.zeros_like(angles)
     for _ in range(iterations):
-        sound = inverse(magnitudes * angles)
+        sound = inverse(mel, magnitudes * angles, samples)
         projected = torch.stft(
             sound, s.fft, s.hop, s.window, mel.window, center=True, pad_mode="constant", return_complex=True
         )  # fmt: skip
         angles = projected + momentum * (projected - previous)
         angles = angles / angles.abs().clamp_min(1e-16)
         previous = projected
-    return inverse(magnitudes * angles)
+    return inverse(mel, magnitudes * angles, samples)
+
+
+def inverse(mel: Mel, transform: Tensor, samples: int) -> Tensor:
+    """[..., bins, frames] complex to sounds [..., samples], by overlapping and adding frames."""
+    s = mel.settings
+    sound: Tensor = torch.istft(transform, s.fft, s.hop, s.window, mel.window, center=True, length=samples)
+    return sound
 
 
 def spectrum(mel: Mel, bands: Tensor, steps: int = 50) -> Tensor:
@@ -49,7 +53,7 @@ def spectrum(mel: Mel, bands: Tensor, steps: int = 50) -> Tensor:
     """
     filters = mel.filters
     start = torch.linalg.pinv(filters) @ bands
-    found = start.clamp_min(float(bands.mean()) * 1e-3 + 1e-9)
+    found: Tensor = start.clamp_min(float(bands.mean()) * 1e-3 + 1e-9)
     wanted, gram = filters.T @ bands, filters.T @ filters
     for _ in range(steps):
         found = found * wanted / (gram @ found).clamp_min(1e-12)

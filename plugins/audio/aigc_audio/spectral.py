@@ -1,0 +1,50 @@
+"""Distances of sounds by their spectra, to train by."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from aigc_audio.mel import FLOOR
+
+WINDOWS: Final = (0.02, 0.045, 0.09)
+"""Seconds of the three resolutions' windows."""
+
+
+def distance(asked: Tensor, real: Tensor) -> Tensor:
+    """Of logarithms of magnitudes [N, bins, frames] from magnitudes likewise, [N]: spectral convergence, and the mean
+    distance of the logarithms."""
+    apart = (asked.exp() - real).flatten(1).norm(dim=1)
+    # A floor, so that what is silent is not divided by nothing.
+    convergence = apart / real.flatten(1).norm(dim=1).clamp_min(1.0)
+    return convergence + (asked.clamp_min(math.log(FLOOR)) - real.clamp_min(FLOOR).log()).abs().flatten(
+        1
+    ).mean(1)
+
+
+class SpectralDistance(nn.Module):
+    """The multi-resolution STFT distance (Yamamoto et al. 2020)."""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__()
+        self.sizes = [max(16, round(seconds * rate)) for seconds in WINDOWS]
+
+    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+        """[N, T] and [N, T] to [N]."""
+        total = made.new_zeros(len(made))
+        for size in self.sizes:
+            window = torch.hann_window(size, device=made.device)
+            a, b = _magnitudes(made, window), _magnitudes(real, window)
+            total = total + distance(a.clamp_min(FLOOR).log(), b)
+        return total / len(self.sizes)
+
+
+def _magnitudes(sound: Tensor, window: Tensor) -> Tensor:
+    size = len(window)
+    return torch.stft(
+        sound.float(), 1 << (size - 1).bit_length(), max(1, size // 4), size, window,
+        center=True, pad_mode="constant", return_complex=True,
+    ).abs()  # fmt: skip

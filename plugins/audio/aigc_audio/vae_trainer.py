@@ -1,0 +1,58 @@
+"""How a VAE of sounds is fitted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from aigc_audio.config import VAETraining
+from aigc_audio.vae import SoundVAE
+from aigc_core.errors import DataError
+from aigc_core.interfaces import Batch, Engine, Generator, Metrics, Trainer
+
+
+class VAETrainer(Trainer[SoundVAE, VAETraining]):
+    """Adam on the negative ELBO; the learning rate rises, then falls along a cosine. Keeps the moving average."""
+
+    def __init__(self, generator: SoundVAE, options: VAETraining, engine: Engine) -> None:
+        super().__init__(generator, options, engine)
+        self.network = engine.prepare(generator)
+        self.optimizer = engine.optimizer(
+            torch.optim.Adam(self.network.parameters(), options.lr, (0.9, 0.99), fused=True)
+        )
+        self.average = engine.average(generator, options.ema_half_life)
+
+    def step(self, batch: Batch) -> Metrics:
+        """Raises DataError where a conditional one is given no labels."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.lr * self.schedule(self.engine.step / self.engine.total_steps)
+        model = self.generator
+        if model.classes and batch.labels is None:
+            raise DataError("conditional=true needs data with labels, and this has none; leave it out")
+        sounds, _ = model.prepared(batch.x)
+        x = model.hear(sounds)
+        with self.engine.autocast():
+            noise = self.engine.randn(len(batch), model.latent)
+            made, kl = self.network(x, batch.labels if model.classes else None, noise)
+        reconstruction = model.reconstruction(made, x, self.engine.mean)
+        loss = reconstruction + self.options.beta * kl.mean()
+        self.optimizer.zero_grad()
+        self.engine.backward(loss)
+        self.optimizer.step()
+        self.average.update()
+        return {
+            "loss": loss.detach(), "reconstruction": reconstruction.detach(), "kl": kl.detach().mean(),
+            "l1": (made.detach() - x).abs().mean(),
+        }  # fmt: skip
+
+    def schedule(self, progress: float) -> float:
+        """The share of the peak learning rate at a share of the steps, from 0 to 1 and back to 0."""
+        warmup = self.options.warmup
+        if progress < warmup:
+            return (progress + 1 / self.engine.total_steps) / (warmup + 1 / self.engine.total_steps)
+        return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+    def result(self) -> Generator[Any]:
+        return self.average.generator
