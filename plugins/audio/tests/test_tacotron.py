@@ -11,10 +11,9 @@ from aigc_audio.config import GriffinLimOptions, NeuralOptions, TacotronConfig, 
 from aigc_audio.mel import SILENCE
 from aigc_audio.tacotron.decoder import Memory
 from aigc_audio.tacotron.network import Tacotron
-from aigc_audio.tacotron.picture import picture
-from aigc_audio.tacotron.prompts import spelled
+from aigc_audio.tacotron.prompts import limit, spelled
 from aigc_audio.tacotron.samplers import GriffinLim, Neural
-from aigc_audio.tacotron.speaking import Spoken, limit
+from aigc_audio.tacotron.speaking import Spoken
 from aigc_audio.tacotron.trainer import (
     TAIL,
     TacotronTrainer,
@@ -309,8 +308,9 @@ def test_what_it_says_of_each_sound() -> None:
         assert note["seconds"] == pytest.approx(len(own(sounds, row)) / RATE, abs=1e-3)
         assert note["seconds"] <= 0.4
     assert given.pictures is not None
-    assert given.pictures[0].shape[2] == 3
-    assert given.pictures[0].dtype == "uint8"
+    heights = [picture.shape[0] for _, picture in sorted(given.pictures.items())]
+    assert all(picture.shape[2] == 3 and picture.dtype == "uint8" for picture in given.pictures.values())
+    assert min(heights) > 2 * 160, "the mel spectrogram, and below it the attention"
 
 
 def test_a_gate_that_opens_at_once_leaves_a_sound() -> None:
@@ -365,6 +365,15 @@ def test_characters_that_were_never_heard_are_named() -> None:
         spelled(" \n ", "abc")
 
 
+def test_more_than_can_be_said_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"has 200 characters, and in 1 s no more than 120 can be said; .*seconds="
+    ):
+        speak(block(("ab" * 100,) * 4))
+    with pytest.raises(UsageError, match="has 1000000 characters"):
+        speak(block(("a" * 10**6,) * 4), window=0)
+
+
 def test_unknown_voices_are_refused() -> None:
     with pytest.raises(UsageError, match=r"no speaker 'anne'; did you mean 'ann'\?; there are: ann, bob"):
         speak(block(("a",) * 4), speaker=("bob", "anne"))
@@ -385,20 +394,6 @@ def test_a_path_is_monotonic_if_it_goes_through_and_never_back() -> None:
     assert not spoken(0, 0, 1).monotonic
     assert spoken(0, 1, 2, 3).alignment == 1
     assert spoken(0, 2, 3).alignment == pytest.approx(2 / 3)
-
-
-def test_a_picture_has_low_frequencies_and_the_first_character_below() -> None:
-    mel = torch.zeros(6, 10)
-    mel[:, 0] = 1
-    weights = torch.zeros(3, 2)
-    weights[:, 0] = 1
-    drawn = picture(mel.numpy(), weights.numpy())
-    bright, dark = [253, 231, 37], [68, 1, 84]
-    assert drawn.shape == (324, 640, 3)
-    assert drawn[159, 5].tolist() == bright
-    assert drawn[0, 5].tolist() == dark
-    assert drawn[323, 5].tolist() == bright
-    assert drawn[164, 5].tolist() == dark
 
 
 # With another network that makes the sound.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from aigc_audio.config import SpeechOptions
     from aigc_audio.tacotron.network import Tacotron
     from aigc_core.interfaces import Block
+
+
+PACE: Final = 3
+"""Characters a step that can be said at most, where the attention's window does not say."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,33 @@ class Line:
     """An index into the generator's speakers; 0 where there are none."""
 
 
+def limit(model: Tacotron, options: SpeechOptions) -> float:
+    """How many seconds a sound lasts at most."""
+    return options.seconds or 2 * model.data.shape[1] / model.rate
+
+
+def steps_of(model: Tacotron, options: SpeechOptions) -> tuple[int, int]:
+    """The fewest steps of the decoder, those that make a sound at all, which two frames do, and the most."""
+    reduction = model.config.reduction
+    frames = int(limit(model, options) * model.rate / model.mel.settings.hop)
+    least = -(-2 // reduction)
+    return least, max(least, frames // reduction)
+
+
 def lines(model: Tacotron, block: Block, options: SpeechOptions) -> dict[int, Line]:
     """By row, of those that were asked for: its prompt, or else an example of the data. Raises UsageError for one that
     the model can't say."""
     texts = block.prompts or _examples(model, block)
     voices = _voices(model, options.speaker)
     found = {}
+    longest = (options.window or PACE) * steps_of(model, options)[1]
     for row in block.rows:
         text = spelled(texts[row], model.characters)
+        if len(text) > longest:
+            raise UsageError(
+                f"the prompt {_short(text)!r} has {len(text)} characters, and in {limit(model, options):.3g} s no more "
+                f"than {longest} can be said; make it shorter, or give -s seconds=..."
+            )
         symbols = [1 + model.characters.index(c) for c in text]
         found[row] = Line(
             text,

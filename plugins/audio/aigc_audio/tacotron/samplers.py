@@ -12,8 +12,8 @@ from torch import Tensor
 from aigc_audio.config import GriffinLimOptions, NeuralOptions, SpeechOptions
 from aigc_audio.griffin_lim import griffin_lim
 from aigc_audio.mel import MelSettings
+from aigc_audio.picture import attention_picture, mel_picture, stack
 from aigc_audio.tacotron.network import Tacotron
-from aigc_audio.tacotron.picture import picture
 from aigc_audio.tacotron.prompts import lines
 from aigc_audio.tacotron.speaking import speak, streams_of
 from aigc_core.errors import UsageError
@@ -45,7 +45,8 @@ class Speech(Sampler[Tacotron, O]):
                 seconds=round(len(sound) / generator.rate, 4),
             )
             if self.options.picture:
-                block.show(row, picture(found.frames.cpu().numpy(), found.weights.cpu().numpy()))
+                mel = mel_picture(found.frames.T)
+                block.show(row, stack([mel, attention_picture(found.weights, mel.shape[1])]))
         out = torch.full((block.size, 1, max(map(len, sounds.values()))), torch.nan, device=block.device)
         for row in range(block.size):
             out[row, 0, : len(sounds[row]) if row in sounds else None] = sounds.get(row, 0.0)

@@ -18,7 +18,7 @@ from aigc_audio.config import SpeechOptions
 from aigc_audio.mel import SILENCE
 from aigc_audio.tacotron.decoder import Memory
 from aigc_audio.tacotron.network import Tacotron
-from aigc_audio.tacotron.prompts import Line
+from aigc_audio.tacotron.prompts import Line, steps_of
 from aigc_core.interfaces import Block
 
 AHEAD: Final = 32
@@ -81,11 +81,6 @@ def speak(
     return {row: replace(best[row], frames=_refined(model, best[row].frames)) for row in lines}
 
 
-def limit(model: Tacotron, options: SpeechOptions) -> float:
-    """How many seconds a sound lasts at most."""
-    return options.seconds or 2 * model.data.shape[1] / model.rate
-
-
 def _buckets(lines: Mapping[int, Line]) -> dict[int, list[int]]:
     """Rows by the length to which their texts are padded."""
     found: dict[int, list[int]] = {}
@@ -121,11 +116,10 @@ def _speak(
     model: Tacotron, memory: Memory, voice: Tensor, streams: Mapping[int, Block], options: SpeechOptions
 ) -> Iterator[tuple[int, Spoken]]:
     """One candidate a row, before the post-net, as each comes to its end."""
-    decoder, reduction = model.decoder, model.config.reduction
+    decoder = model.decoder
     size, length = memory.mask.shape
     frame = voice.new_full((size, 1, decoder.bands), SILENCE)
-    least = -(-2 // reduction)  # two frames are the fewest that have a sound
-    most = max(least, int(limit(model, options) * model.rate / model.mel.settings.hop) // reduction)
+    least, most = steps_of(model, options)
     state, lstm = decoder.attention.start(memory), None
     masks = voice.new_zeros(size, AHEAD, 2 * model.config.prenet)
     places = torch.arange(length, device=voice.device)
