@@ -145,7 +145,13 @@ def test_an_archive_of_sounds_is_a_data_set(tmp_path: Path, registry: Registry) 
     assert (len(digits), digits.info.shape, digits.info.classes) == (40, (1, 4094), tuple("0123456789"))
     for i, item in enumerate(all_of(digits)):
         write_wav(tmp_path / "same" / str(i // 4) / f"{i:02d}.wav", item.tobytes())
-    assert open_data(tmp_path / "same", registry).digest == digits.digest
+    plain = {"audio": all_of(digits), "labels": np.arange(40) // 4, "sample_rate": 8000}
+    np.savez(tmp_path / "plain.npz", **plain)  # type: ignore[arg-type]
+    assert open_data(tmp_path / "same", registry).digest == open_data(tmp_path / "plain.npz", registry).digest
+    assert (
+        open_data(tmp_path / "plain.npz", registry).digest
+        == ArrayItems(plain["audio"], plain["labels"], digits.info.classes, kind="audio", name="x").digest
+    )
     good = np.zeros((2, 9), np.int16)
     for name, arrays, message in (
         ("rate", {"audio": good}, "need a 'sample_rate'"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from aigc_core.provenance.content import digest_of, read
 from aigc_core.provenance.replay import replay
 from aigc_core.sampling.draw import Samples
 from aigc_core.sampling.records import read_record
+from aigc_core.testing import cases
+from aigc_core.testing.kit import outcomes
+from aigc_core.weights.store import Store
 
 OUTS = ("x.wav", "f/", "x.tar", "x.npz")
 
@@ -60,6 +64,11 @@ def digests(samples: Samples) -> list[str]:
     return modality("audio").digests(samples.array, samples.output)
 
 
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.copy()
+
+
 def test_a_sample_is_the_same_alone_in_a_batch_and_in_every_file(
     hum: str, tmp_path: Path, process: Run
 ) -> None:
@@ -69,7 +78,7 @@ def test_a_sample_is_the_same_alone_in_a_batch_and_in_every_file(
     assert whole.array.shape == (9, 1, ends.max())
     one = [drawn(hum, count=1, start=index) for index in range(1, 10)]
     assert [samples.array.shape[2] for samples in one] == ends.tolist(), "alone, nothing follows the end"
-    assert [digest for part in one for digest in digests(part)] == digests(whole)
+    assert [digest for samples in one for digest in digests(samples)] == digests(whole)
     aigc_core.sample(hum, count=9, start=1, out=tmp_path / "a/f/")
     several = process("sample", hum, "-n", 9, "--start", 1, "--processes", 2, "--out", tmp_path / "b/f/")
     assert several.code == 0, several.err
@@ -147,14 +156,14 @@ def test_a_picture_lies_beside_each_sound_where_one_was_shown(hum: str, tmp_path
     with tarfile.open(tmp_path / "x.tar") as archive:
         members = {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
     assert [name for name in members if not name.endswith(".json")] == names
-    pictures = [Image.open(tmp_path / "f" / name) for name in names[1::2]]
+    pictures = [opened(tmp_path / "f" / name) for name in names[1::2]]
     ends = (~np.isnan(drawn(hum, count=3, labels=["high", "low"]).array[:, 0])).sum(1).tolist()
     assert [(p.mode, p.size) for p in pictures] == [
         ("RGB", (ends[0], 3)),
         ("L", (ends[1], 4)),
         ("RGB", (ends[2], 3)),
     ]
-    sheet = Image.open(tmp_path / "x.wav.png")
+    sheet = opened(tmp_path / "x.wav.png")
     assert (sheet.mode, sheet.size) == ("RGB", (max(ends), 10))
     assert np.array_equal(np.array(sheet)[3:7, : ends[1], 1], np.array(pictures[1]))
     assert members["000001.wav.png"] == (tmp_path / "f" / "000001.wav.png").read_bytes()
@@ -289,7 +298,7 @@ def test_a_part_is_the_weights_that_an_option_names(hum: str, tmp_path: Path, ai
     )
     assert other.weights == "timbre@2"
     assert aigc("replay", tmp_path / "x.wav").out.startswith("exact"), "the name means others now"
-    assert aigc("weights", "remove", "timbre@1").code == 0
+    assert aigc("weights", "rm", "timbre@1").code == 0
     missing = aigc("replay", tmp_path / "x.wav")
     assert (missing.code, "was made with timbre@1 as its timbre" in missing.error) == (3, True)
 
@@ -356,7 +365,7 @@ def test_flags_that_stand_for_options(hum: str, tmp_path: Path, aigc: Run) -> No
 
 def test_models_show_tells_of_needs_and_parts(hum: str, aigc: Run) -> None:
     shown = aigc("models", "show", "hum/hum").out
-    assert "conditions   label, prompt" in shown
+    assert "conditions   label\n" in shown
     assert "Sampler echo: a tone [NFE 1, needs sound]" in shown
     assert "Sampler colour: a tone [NFE 1, timbre: weights of hum/timbre]" in shown
     told = json.loads(aigc("models", "show", "hum/hum", "--json").out)["samplers"]
@@ -391,3 +400,54 @@ def test_a_sampler_that_returns_nonsense_is_named(
             aigc_core.sample(hum, count=2)
         assert aigc("sample", hum, "-n", 2, "--out", tmp_path / "x.wav").code == 4
     assert not list(tmp_path.glob("x*"))
+
+
+def test_what_needs_labels_has_a_golden_sample_and_sheets(hum: str, tmp_path: Path, aigc: Run) -> None:
+    """Of each class in turn."""
+    done = aigc_core.train(
+        "hum/class", tmp_path / "tones", steps=100, name="class", options={"batch_size": 2}
+    )
+    version = Store().version("class@1")
+    assert version.manifest.golden is not None
+    assert {"samples.wav"} <= set(version.manifest.files)
+    assert "ok" in aigc("weights", "verify", "class@1").out
+    assert done.run is not None
+    sheets = sorted(path.name for path in Path(done.run).glob("sheets/*"))
+    assert sheets == ["00000100.wav", "00000100.wav.png"]
+
+
+KIT = (
+    "declares", "options", "builds", "smoke", "saves", "silent", "output", "sample-independent", "neighbours",
+    "leaves-no-trace", "conditions", "stops",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "problems"),
+    [
+        ("", "", "", {}),
+        ("network", "0.01 * noise[row, 1]", "0.3 * row", {"neighbours": "in blocks of 2,"}),
+        ("network", "values[row, 0, :len(sound)] = sound", "values[row, 0, :len(sound)] = sound * NAN",
+         {"output": "gives a sound of no length"}),
+        ("network", ".flip(0) for", " * 0 + 0.5 for", {"conditions": "it needs sounds, but they change nothing"}),
+        ("network", 'if "timbre" in block.parts:', "if True:", {"output": "name no timbre, it fails; do without"}),
+        ("options", 'timbre: str = Field("",', 'timbre: str = Field("x",', {"options": "empty by default"}),
+    ],
+)  # fmt: skip
+def test_the_kit_knows_sounds_of_any_length(
+    hum: str, file: str, old: str, new: str, problems: dict[str, str], site: Site, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AIGC_PLUGINS", "hum")
+    if file:
+        path = site.path / f"hum_{file}.py"
+        text = path.read_text()
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new))
+        for name in ("hum_network", "hum_options"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+    found = list(outcomes(cases("hum", tmp_path / "check", only=list(problems) or KIT)))
+    told = [(o.name.partition(" ")[0], str(o.problem)) for o in found if not o.ok]
+    assert {name for name, _ in told} == set(problems), told
+    for name, words in problems.items():
+        assert any(words in problem for check, problem in told if check == name), told

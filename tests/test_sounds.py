@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
 import shutil
 import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +16,19 @@ import pytest
 import soundfile
 import soxr
 import torch
-from helpers import SHARED, Run
-from templates import REAL
+from helpers import SHARED, Run, Site
+from templates import REAL, template
 from test_audio import all_of, write_tone, write_wav
 
+import aigc_core
 from aigc_core.data import Batches, open_data
 from aigc_core.data.clips import Sounds
 from aigc_core.data.reading import readings
-from aigc_core.errors import DamagedFileError, DataError, UsageError
+from aigc_core.data.sounds import decode
+from aigc_core.errors import DamagedFileError, DataError, NotFoundError, UsageError
 from aigc_core.registry import Registry
-from aigc_core.specs import Output
+from aigc_core.specs import DataInfo, Output
+from aigc_core.training.retrain import _data
 
 FSDD = SHARED / "data" / "fsdd" / "fsdd-recordings.tar.gz"
 
@@ -113,12 +121,23 @@ def bad_folder(folder: Path) -> dict[str, str]:
     content = bytearray((folder / "inf.wav").read_bytes())
     (folder / "float-cut.wav").write_bytes(content[:-40])
     return {
-        "text.wav": "is no WAV, FLAC or OGG file", "text.flac": "can't be read: ", "empty.ogg": "is empty",
+        "text.wav": "is no WAV, FLAC or OGG file", "text.flac": "can't be read: unknown error in", "empty.ogg": "is empty",
         "zero.wav": "holds no sound", "silent.wav": "is silent", "cut.wav": "truncated: 2000 bytes",
         "cut.flac": "", "slow.wav": "a sample rate of 1 Hz, not 1,000 .. 768,000",
         "fast.wav": "a sample rate of 1000000 Hz", "nan.wav": "no numbers (NaN or infinite), first number 4000",
         "inf.wav": "no numbers (NaN or infinite)", "huge.wav": "as large as 3.277e+04", "float-cut.wav": "truncated",
     }  # fmt: skip
+
+
+def test_one_sound_is_decoded_at_its_own_rate_or_says_why_not(tmp_path: Path) -> None:
+    wanted = bad_folder(tmp_path / "d")
+    clip = decode(tmp_path / "d" / "stereo.flac", 1000)
+    assert clip.sound is not None
+    assert (clip.rate, clip.sound.shape, clip.problem) == (8000, (1000,), "")
+    for name, reason in wanted.items():
+        clip = decode(tmp_path / "d" / name)
+        assert clip.sound is None
+        assert reason in clip.problem
 
 
 def test_every_bad_sound_is_skipped_with_its_reason_and_counted(
@@ -191,21 +210,32 @@ def test_lines_of_a_metadata_file_say_what_is_said(tmp_path: Path, registry: Reg
     assert data.info.classes == ()
     characters = data.info.assets["characters"].decode()
     assert list(characters) == sorted(set("".join(spoken(data))))
+    missing = "no line of metadata.csv is about it"
     assert reasons(data) == {
         "metadata.csv:4": "there is no sound 'LJ-9'",
         "metadata.csv:5": "has 1 of 2 columns (file|text)",
         "metadata.csv:6": "its text is empty",
         "metadata.csv:8": "says 'LJ-1' again, after line 1",
         "metadata.csv:9": "is not UTF-8 (byte 5 of the line)",
-        "wavs/LJ-4.wav": "no line of metadata.csv is about it",
-        "wavs/LJ-5.wav": "no line of metadata.csv is about it",
-        "wavs/extra.wav": "no line of metadata.csv is about it",
+        "wavs/LJ-4.wav": missing,
+        "wavs/LJ-5.wav": missing,
+        "wavs/extra.wav": missing,
     }
     with pytest.raises(DataError, match="unreadable sound metadata.csv:4: there is no sound 'LJ-9'"):
         open_data(tmp_path, registry, strict=True)
     assert len(sounds(tmp_path, registry, metadata="none")) == 6
     with pytest.raises(DataError, match="no metadata file 'list.txt'"):
         sounds(tmp_path, registry, metadata="list.txt")
+    (tmp_path / "metadata.csv").write_text("LJ-1.wav,with a comma\nLJ-2.wav,and another\n")
+    with pytest.raises(
+        DataError, match=r"first metadata.csv:1: has 1 of 2 columns .* -d metadata=none ignores it"
+    ):
+        sounds(tmp_path, registry)
+    (tmp_path / "metadata.csv").write_text(f"LJ-1|{'x' * 20_000}\nLJ-2|short\n")
+    assert (
+        reasons(sounds(tmp_path, registry))["metadata.csv:1"]
+        == "its text has 20,000 characters, more than 16,384"
+    )
 
 
 def test_columns_can_name_speakers_and_splits_share_one_file(tmp_path: Path, registry: Registry) -> None:
@@ -225,16 +255,10 @@ def test_columns_can_name_speakers_and_splits_share_one_file(tmp_path: Path, reg
     assert test.fetch_extras(torch.tensor([0]))["speaker"].tolist() == [0]
     with pytest.raises(DataError, match="weights have never seen 'd'"):
         test.numbered(data.info)
-    known = test.numbered(DataInfoOf("dehnt", ["bo", "mia"]))
+    details = {"speakers": ["bo", "mia"]}
+    known = test.numbered(DataInfo("audio", (1, 9), (), details, {"characters": b"dehnt"}))
     assert known.fetch_extras(torch.tensor([0]))["text"].tolist() == [[2, 4, 1, 2]]
     assert known.fetch_extras(torch.tensor([0]))["speaker"].tolist() == [1]
-
-
-def DataInfoOf(characters: str, speakers: list[str]):  # type: ignore[no-untyped-def]  # noqa: N802
-    from aigc_core.specs import DataInfo
-
-    details = {"sample_rate": 8000, "speakers": speakers}
-    return DataInfo("audio", (1, 1000), (), details, {"characters": characters.encode()})
 
 
 def test_names_of_files_and_classes_say_it_too(tmp_path: Path, registry: Registry) -> None:
@@ -246,7 +270,7 @@ def test_names_of_files_and_classes_say_it_too(tmp_path: Path, registry: Registr
     assert (data.info.classes, labels.tolist()) == (("3", "7"), [0, 0, 1])
     assert data.info.details["speakers"] == ["jackson", "theo"]
     assert spoken(data) == ["3", "3", "7"]
-    assert data.skipped == ["readme.wav: its name is not like names={label}_{speaker}_{}"]
+    assert data.skipped == ["readme.wav: its name is not like {label}_{speaker}_{}"]
     with pytest.raises(DataError, match="transcripts=label takes the names of classes"):
         sounds(tmp_path / "d", registry, transcripts="label")
     for name in ("mia/yes_1", "mia/no_1", "bo/yes_1"):
@@ -388,3 +412,99 @@ def test_resampling_is_that_of_soxr_at_its_best(tmp_path: Path, registry: Regist
     best = soxr.resample(values / 32768, 22050, 16000, quality="VHQ")
     found = all_of(sounds(tmp_path, registry, sample_rate=16000))[0, 0] / 32768
     assert np.abs(found - best).max() < 2e-5
+
+
+@pytest.fixture
+def speaker(site: Site) -> Iterator[None]:
+    """The template backend, with a model that must know what is said."""
+    with template(site, "audio"):
+        code = site.path / "aigc_template" / "__init__.py"
+        text = code.read_text()
+        code.write_text(text.replace("largest=(1, 16384)", "largest=(1, 16384), transcripts=True"))
+        yield
+
+
+def speeches(folder: Path, count: int = 6) -> Path:
+    for i in range(count):
+        write_tone(folder / f"{i}_{'theo' if i % 2 else 'mia'}.wav", 900 + i)
+    return folder
+
+
+def test_a_model_that_must_know_what_is_said_is_not_trained_without(
+    speaker: None, aigc: Run, tmp_path: Path
+) -> None:
+    folder = speeches(tmp_path / "d")
+    train = ["train", "template/small", "--data", folder, "--steps", 1, "--batch-size", 4, "--name", "one"]
+    refused = aigc(*train)
+    assert refused.code == 6
+    assert (
+        "it needs to know what is said; put a metadata.csv of lines file|text beside the sounds"
+        in refused.err
+    )
+    (folder / "metadata.csv").write_text(
+        "".join(f"{i}_{n}|ja {i}\n" for i, n in enumerate(["mia", "theo"] * 3))
+    )
+    (folder / "bad.wav").write_text("no sound")
+    done = aigc(*train, "-d", "names={}_{speaker}", "-d", "trim=60")
+    assert done.code == 0, done.err
+    assert "skipped bad.wav: no line of metadata.csv is about it" in done.err
+    record = aigc_core.inspect("one")
+    assert record["data"]["reading"] == {"names": "{}_{speaker}", "trim": 60.0}
+    info = aigc_core.load("one").generator.data
+    assert (info.details["speakers"], info.assets["characters"]) == (["mia", "theo"], b" 012345aj")
+    assert aigc("runs", "resume", "one").code == 0
+    arguments = _data(record, None)
+    assert arguments[-4:] == ["-d", "names={}_{speaker}", "-d", "trim=60.0"]
+    assert arguments[:2] == ["--data", str(folder)]
+
+
+@pytest.mark.slow
+def test_what_is_trained_again_reads_its_sounds_alike(speaker: None, aigc: Run, tmp_path: Path) -> None:
+    folder = speeches(tmp_path / "d")
+    given = ("-d", "names={label}_{speaker}", "-d", "transcripts=label", "-d", "sample_rate=16000")
+    done = aigc("train", "template/small", "--data", folder, "--steps", 3, *given, "--name", "one")
+    assert done.code == 0, done.err
+    for where in ((), ("--data", folder)):
+        again = aigc("weights", "retrain", "one", *where)
+        assert again.code == 0, again.err
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server of the files in a folder."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_spoken_digits_are_fetched_whole_or_not_at_all(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = tmp_path / "web"
+    for take in (4, 5):
+        write_tone(web / f"7_lucas_{take}.wav", 50_000)
+    with tarfile.open(web / "whole.tar.gz", "w:gz") as archive:
+        for path in sorted(web.glob("*.wav")):
+            archive.add(path, f"some-commit/recordings/{path.name}")
+    (web / "cut.tar.gz").write_bytes((web / "whole.tar.gz").read_bytes()[:-600])
+    monkeypatch.setenv("AIGC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with served(web) as address:
+        for name, reason in (("cut", "what came is not the whole archive"), ("none", "404")):
+            monkeypatch.setattr("aigc_core.data.spoken.URL", f"{address}/{name}.tar.gz")
+            with pytest.raises(
+                NotFoundError, match=f"cannot be fetched .*{reason}.*put it into .AIGC_DATA/fsdd"
+            ):
+                open_data("fsdd", registry)
+            assert not list((tmp_path / "data" / "fsdd").iterdir())
+        monkeypatch.setattr("aigc_core.data.spoken.URL", f"{address}/whole.tar.gz")
+        train = sounds("fsdd", registry)
+        assert (len(train), spoken(train)) == (1, ["seven"])
+    assert [p.name for p in (tmp_path / "data" / "fsdd").iterdir()] == ["fsdd.tar.gz"]
+    assert len(open_data("fsdd", registry, split="test")) == 1

@@ -96,7 +96,7 @@ def _sounds(
         speakers := _numbers(others, "speakers", count, path), _names(others, "speaker_names", speakers, path),
         None if texts is None else tuple(texts),
     )  # fmt: skip
-    return Sounds(Held(rows), int(rate), known, name=name, split=split, length=length)
+    return Sounds(Held.of(rows), int(rate), known, name=name, split=split, length=length)
 
 
 def _numbers(

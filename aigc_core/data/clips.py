@@ -48,12 +48,16 @@ class Held:
 
     in_memory = True
 
-    def __init__(self, sounds: Sequence[Sound]) -> None:
-        """sounds: [C, T] each."""
-        self.lengths = np.array([sound.shape[1] for sound in sounds], np.int64)
-        self.channels = len(sounds[0])
-        self._ends = np.cumsum(self.lengths)
-        self._buffer = np.concatenate(list(sounds), axis=1)
+    def __init__(self, sounds: Sound, lengths: npt.NDArray[np.int64]) -> None:
+        """sounds: [C, T] of all, whose lengths come to T."""
+        self.lengths, self.channels = lengths, len(sounds)
+        self._ends, self._buffer = np.cumsum(lengths), sounds
+
+    @classmethod
+    def of(cls, sounds: Sequence[Sound]) -> Held:
+        """Of [C, T] each."""
+        lengths = np.array([sound.shape[1] for sound in sounds], np.int64)
+        return cls(np.concatenate(list(sounds), axis=1), lengths)
 
     def rows(self, index: Sequence[int]) -> list[Sound]:
         return [self._buffer[:, self._ends[i] - self.lengths[i] : self._ends[i]] for i in index]
@@ -107,8 +111,10 @@ class Sounds(Dataset):
         name: str,
         split: str = "train",
         length: int | None = None,
+        content: Digest | None = None,
     ) -> None:
-        """Raises DataError for what does not fit together."""
+        """content: of the shape of the items, and fed with all sounds as `digest` feeds one, where that was done before.
+        Raises DataError for what does not fit together."""
         length = length or int(clips.lengths.max())
         details: dict[str, Any] = {"sample_rate": rate}
         assets = {}
@@ -130,7 +136,7 @@ class Sounds(Dataset):
         classes = known.classes if known.labels is not None else ()
         info = DataInfo("audio", (clips.channels, length), classes, details, assets)
         super().__init__(name, split, info, "")
-        self.clips, self.known = clips, known
+        self.clips, self.known, self._content = clips, known, content
         self.lengths: Final = torch.from_numpy(np.minimum(clips.lengths, length))
         self.reread: Callable[[SoundReading], Sounds] | None = None
         """Reads the same sounds in another way, where that can be done."""
@@ -172,8 +178,8 @@ class Sounds(Dataset):
         """Over the sounds without the zeros that follow shorter ones, and all that is known of them; of sounds of one
         length, of which no more is known than labels, that of `ArrayItems`."""
         if not self._digest:
-            digest, known = Digest(self.info.shape, "audio"), self.known
-            for start in range(0, len(self), CHUNK):
+            digest, known = self._content or Digest(self.info.shape, "audio"), self.known
+            for start in range(0, 0 if self._content else len(self), CHUNK):
                 places = range(start, min(start + CHUNK, len(self)))
                 for i, sound in zip(places, self.clips.rows(places), strict=True):
                     digest.update(sound[:, : int(self.lengths[i])])

@@ -58,9 +58,8 @@ def decode(
     """
     with _opened(file) as reader, _Source(reader) as source:
         there, frames = source.head
-        bounded = reading.trim is None and bool(reading.outside(frames / there))
-        if bounded:  # before it is decoded
-            raise OutsideError(reading.outside(frames / there))
+        if reading.trim is None and (reason := reading.outside(frames / there)):
+            raise OutsideError(reason)  # before it is decoded
         whole = length is None or there != rate or reading.trim is not None
         sound = source.mono(frames if whole or length is None else min(frames, length))
     if there != rate:
@@ -113,7 +112,8 @@ class _Source:
         except (ImportError, OSError):  # OSError: the package is there, the library that it binds is not
             raise ValueError(f"needs soundfile to be read; {INSTALL}") from None
         file.seek(0)
-        sound = soundfile.SoundFile(file)
+        # By its name: where libsndfile's callbacks into a file of Python's fail, a traceback is printed.
+        sound = soundfile.SoundFile(file if isinstance(file, io.BytesIO) else file.name)
         kind: Literal["int32", "float64"] = "int32" if sound.subtype in WHOLE else "float64"
 
         def blocks(frames: int) -> Iterator[npt.NDArray[Any]]:
@@ -157,8 +157,18 @@ class _Source:
         self._close()
 
 
+class _Content(io.BytesIO):
+    """Bytes as a file, in which a wrong place is no error."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 def _opened(file: Path | bytes) -> BinaryIO:
-    return io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb")
+    return _Content(file) if isinstance(file, bytes) else open(file, "rb")
 
 
 def _resampled(sound: npt.NDArray[Any], there: int, rate: int) -> npt.NDArray[np.float32]:

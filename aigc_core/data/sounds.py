@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from aigc_core.data.clips import CHUNK, Filed, Held, Known, Sounds
-from aigc_core.data.decoding import Head, OutsideError, decode, head
-from aigc_core.data.folder import memory_limit, threads
+from aigc_core.data import decoding
+from aigc_core.data.clips import Known, Sounds
+from aigc_core.data.decoding import Head, head
 from aigc_core.data.reading import readings
-from aigc_core.data.transcripts import ENDINGS, WAVS, Said, by_names, find_metadata, plain_text, read_metadata
+from aigc_core.data.recordings import Reader, Recording, tried
+from aigc_core.data.transcripts import (
+    ENDINGS,
+    WAVS,
+    Said,
+    by_names,
+    find_metadata,
+    plain_text,
+    read_metadata,
+)
 from aigc_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,20 +33,30 @@ if TYPE_CHECKING:
     from aigc_core.data.folder import Track
     from aigc_core.data.reading import SoundReading
 
-_T = TypeVar("_T")
-
-__all__ = ["ENDINGS", "Recording", "open_recordings", "open_sounds"]
+__all__ = ["ENDINGS", "Clip", "decode", "open_recordings", "open_sounds"]
 
 
-class Recording(NamedTuple):
-    """A sound that is still to be decoded."""
+class Clip(NamedTuple):
+    """One file, decoded; `problem` says why there is no sound."""
 
-    name: str
-    """As messages name it: its path from the folder on."""
-    file: Path | bytes
-    """Where it lies, or its content."""
-    said: Said = Said()
-    """What is known of it."""
+    path: Path
+    rate: int = 0
+    """Samples a second."""
+    sound: npt.NDArray[np.int16] | None = None
+    """[T], mixed down to one channel."""
+    problem: str = ""
+
+
+def decode(path: Path, length: int | None = None) -> Clip:
+    """One sound file at its own sample rate, its first `length` samples at most."""
+    found = tried(head)(path)
+    if not isinstance(found, Head):
+        return Clip(path, problem=str(found))
+    work = partial(decoding.decode, rate=found.rate, reading=readings(None).sounds, length=length)
+    sound = tried(work)(path)
+    if not isinstance(sound, np.ndarray):
+        return Clip(path, found.rate, problem=str(sound))
+    return Clip(path, found.rate, sound)
 
 
 def open_sounds(
@@ -61,36 +78,51 @@ def open_sounds(
     decoded when they are needed.
     """
     reading = reading or readings(None).sounds
-    scan = _Scan(root, strict)
-    said: dict[Path, Said] = dict.fromkeys(paths, Said())
     metadata = find_metadata(root, reading)
+    recordings, problems = _said(paths, root, metadata, reading)
+    if strict and problems:
+        raise DataError(f"{root}: unreadable sound {problems[0]}")
+    if not recordings:
+        other = (
+            f"; -d columns=... says what stands in {metadata.name}, -d metadata=none ignores it"
+            if metadata
+            else ""
+        )
+        raise DataError(f"{root}: none of {len(paths)} sounds can be used, first {problems[0]}{other}")
+    found = open_recordings(
+        recordings, root, name=name, split=split, length=length, strict=strict, reading=reading, track=track
+    )
+    found.skipped = problems + found.skipped
+    return found
+
+
+def _said(
+    paths: Sequence[Path], root: Path, metadata: Path | None, reading: SoundReading
+) -> tuple[list[Recording], list[str]]:
+    """The sounds of which it is known what was asked for, and why others are left out."""
+    problems: list[str] = []
+    said: Mapping[Path, Said] = dict.fromkeys(paths, Said())
+    missing = ""
     if metadata is not None:
         found = read_metadata(metadata, root, paths, reading)
-        for problem in found.problems:
-            scan.skip(problem)
-        said = found.rows
-    if reading.names is not None:
-        named = by_names(reading.names, root, paths)
-        said = {path: _both(said[path], named[path]) for path in said if path in named}
+        said, problems = found.rows, found.problems
+        missing = f"no line of {metadata.name} is about it"
+    named = by_names(reading.names, root, paths) if reading.names is not None else None
     recordings = []
     for path in paths:
         relative = path.relative_to(root)
-        if path in said:
-            folder = relative.parts[0] if len(relative.parts) > 1 else None
-            if metadata is not None and relative.parts[0] == WAVS:
-                folder = relative.parts[1] if len(relative.parts) > 2 else None
-            label = said[path].label or ("" if reading.names and "{label}" in reading.names else folder)
-            recordings.append(Recording(relative.as_posix(), path, replace(said[path], label=label)))
-        elif metadata is not None and path not in found.rows:
-            scan.skip(f"{relative}: no line of {metadata.name} is about it")
-        else:
-            scan.skip(f"{relative}: its name is not like names={reading.names}")
-    if not recordings:
-        what = f"; -d metadata=none ignores {metadata.name}" if metadata else ""
-        raise DataError(f"{root}: none of {len(paths)} sounds can be used, first {scan.skipped[0]}{what}")
-    return open_recordings(
-        recordings, root, name=name, split=split, length=length, reading=reading, track=track, scan=scan
-    )
+        if path not in said or (named is not None and path not in named):
+            problems.append(
+                f"{relative}: {missing if path not in said else f'its name is not like {reading.names}'}"
+            )
+            continue
+        known = said[path] if named is None else _both(said[path], named[path])
+        folders = relative.parts[:-1]
+        if metadata is not None and folders[:1] == (WAVS,):
+            folders = folders[1:]
+        label = known.label or (folders[0] if folders else None)
+        recordings.append(Recording(relative.as_posix(), path, replace(known, label=label)))
+    return recordings, problems
 
 
 def open_recordings(
@@ -100,130 +132,32 @@ def open_recordings(
     name: str,
     split: str = "train",
     length: int | None = None,
+    strict: bool = False,
     reading: SoundReading | None = None,
     track: Track | None = None,
-    scan: _Scan | None = None,
     classes: Sequence[str] = (),
 ) -> Sounds:
     """The sounds of some recordings, as `open_sounds` gives those of files.
 
     root: what messages begin with. classes: the names of the labels in their order; by default those that occur, sorted.
     """
-    reading, scan = reading or readings(None).sounds, scan or _Scan(root, strict=False)
-    before = list(scan.skipped)
-    heads = scan.heads(recordings)
-    rate = reading.sample_rate or _commonest(heads.values())
-    scan.decode([r for r in recordings if r.name in heads], rate, reading, length, track)
+    reader = Reader(reading or readings(None).sounds, length, root, strict, track)
+    scan = reader.scan(recordings)
+    skipped = [f"{r.name}: {scan.problems[r.name]}" for r in recordings if r.name in scan.problems]
     if not scan.kept:
-        raise DataError(
-            f"{root}: none of {len(recordings)} sounds can be read, first {scan.skipped[len(before)]}"
-        )
-    decoders = [partial(_decoded, r, rate, reading, length, root) for r in scan.kept]
-    clips = Held(scan.sounds) if scan.sounds is not None else Filed(decoders, scan.lengths, threads())
-    known = _known([r.said for r in scan.kept], reading, root, classes)
-    found = Sounds(clips, rate, known, name=name, split=split, length=length)
-    found.skipped, found.reading = scan.skipped, reading.said()
+        raise DataError(f"{root}: none of {len(recordings)} sounds can be read, first {skipped[0]}")
+    known = _known([r.said for r in scan.kept], reader.reading, root, classes)
+    found = Sounds(scan.clips(), scan.rate, known, name=name, split=split, length=length, content=scan.digest)
+    found.skipped, found.reading = skipped, reader.reading.said()
 
     def reread(reading: SoundReading) -> Sounds:
         return open_recordings(
-            recordings, root, name=name, split=split, length=length, reading=reading, track=track,
-            scan=_Scan(root, scan.strict, list(before)), classes=classes,
+            recordings, root, name=name, split=split, length=length, strict=strict, reading=reading, track=track,
+            classes=classes,
         )  # fmt: skip
 
     found.reread = reread
     return found
-
-
-@dataclass(slots=True)
-class _Scan:
-    """What going through all sounds finds out."""
-
-    root: Path
-    strict: bool
-    skipped: list[str] = field(default_factory=list)
-    kept: list[Recording] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    sounds: list[npt.NDArray[np.int16]] | None = field(default_factory=list)
-    """[1, T] each; None if they don't fit into memory."""
-
-    def skip(self, problem: str, fault: bool = True) -> None:
-        self.skipped.append(problem)
-        if self.strict and fault:
-            raise DataError(f"{self.root}: unreadable sound {problem}")
-
-    def heads(self, recordings: Sequence[Recording]) -> dict[str, Head]:
-        """What the headers say, of those that have one that can be read."""
-        found = {}
-        for recording, result in zip(
-            recordings, map(_tried(head), (r.file for r in recordings)), strict=True
-        ):
-            if isinstance(result, Head):
-                found[recording.name] = result
-            else:
-                self.skip(f"{recording.name}: {result}")
-        return found
-
-    def decode(
-        self,
-        recordings: Sequence[Recording],
-        rate: int,
-        reading: SoundReading,
-        length: int | None,
-        track: Track | None,
-    ) -> None:
-        """Fills `kept`, `lengths` and `sounds`."""
-        limit, size = memory_limit(), 0
-        work = partial(decode, rate=rate, reading=reading, length=length)
-        results = _in_threads(_tried(work), [r.file for r in recordings])
-        pairs = zip(recordings, results, strict=True)
-        for recording, result in track(pairs, len(recordings), "reading sounds") if track else pairs:
-            if not isinstance(result, np.ndarray):
-                self.skip(f"{recording.name}: {result}", fault=not isinstance(result, OutsideError))
-                continue
-            self.kept.append(recording)
-            self.lengths.append(len(result))
-            size += result.nbytes
-            if size > limit:
-                self.sounds = None
-            if self.sounds is not None:
-                self.sounds.append(result[None])
-
-
-def _tried(work: Callable[[Path | bytes], _T]) -> Callable[[Path | bytes], _T | Exception]:
-    """The same, but what can't be read is returned as an error of one line."""
-
-    def tried(file: Path | bytes) -> _T | Exception:
-        try:
-            return work(file)
-        except OutsideError as error:
-            return error
-        except Exception as error:  # a damaged file can make libsndfile raise nearly anything
-            text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-            return ValueError(text if type(error) is ValueError else f"can't be read: {text}")
-
-    return tried
-
-
-def _in_threads(work: Callable[[Path | bytes], _T], files: Sequence[Path | bytes]) -> Iterator[_T]:
-    """Decodes in order, a chunk at a time so that memory stays flat."""
-    with ThreadPoolExecutor(threads(), "aigc-decode") as pool:
-        for start in range(0, len(files), CHUNK):
-            yield from pool.map(work, files[start : start + CHUNK])
-
-
-def _decoded(
-    recording: Recording, rate: int, reading: SoundReading, length: int | None, root: Path
-) -> npt.NDArray[np.int16]:
-    found = _tried(partial(decode, rate=rate, reading=reading, length=length))(recording.file)
-    if isinstance(found, Exception):
-        raise DataError(f"{root}: {recording.name}: {found}, since the run began")
-    return found
-
-
-def _commonest(heads: Iterable[Head]) -> int:
-    """The sample rate of most sounds; the lowest of those that are as common."""
-    counts = Counter(h.rate for h in heads)
-    return min(counts, key=lambda rate: (-counts[rate], rate), default=0)
 
 
 def _both(one: Said, other: Said) -> Said:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aigc_core.data.folder import files_below
-from aigc_core.data.sounds import Recording, open_recordings
+from aigc_core.data.recordings import Recording
+from aigc_core.data.sounds import open_recordings
 from aigc_core.data.transcripts import Said
 from aigc_core.errors import DamagedFileError, DataError
 
@@ -100,6 +101,11 @@ def _fetched() -> Path:
     def download(datasets: object) -> None:
         try:
             datasets.utils.download_url(URL, str(target), part)  # type: ignore[attr-defined]
+            try:
+                for _ in _archive(target / part):  # a download that was cut short ends without an error
+                    pass
+            except DamagedFileError:
+                raise ValueError("what came is not the whole archive") from None
             os.replace(target / part, archive)
         finally:
             (target / part).unlink(missing_ok=True)

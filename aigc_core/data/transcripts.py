@@ -19,6 +19,8 @@ ENDINGS: Final = (".wav", ".flac", ".ogg")
 SPLITS: Final = ("train", "test", "validation")
 NAMES: Final = ("metadata.csv", "metadata.txt")
 """What a metadata file is called, where no name is given."""
+LONGEST: Final = 1 << 14
+"""Characters of a transcript, at most."""
 WAVS: Final = "wavs"
 """The folder beside a metadata file that the sounds may lie in (LJSpeech)."""
 
@@ -95,6 +97,8 @@ def read_metadata(path: Path, root: Path, sounds: Sequence[Path], reading: Sound
             continue  # a sound of another split
         elif file is None:
             problem = f"there is no sound {name!r}"
+        elif len(values.get("text", "")) > LONGEST:
+            problem = f"its text has {len(values['text']):,} characters, more than {LONGEST:,}"
         elif empty:
             problem = f"its {empty[0]} is empty"
         elif file in lines:

@@ -133,7 +133,7 @@ def random_items(info: DataInfo, count: int = 24) -> Dataset:
     if sound:
         spoken = "characters" in info.assets
         lengths = np.where(np.arange(count) % 2, info.shape[1], max(1, info.shape[1] * 3 // 4)) * spoken
-        clips = Held([item[:, : length or None] for item, length in zip(items, lengths, strict=True)])
+        clips = Held.of([item[:, : length or None] for item, length in zip(items, lengths, strict=True)])
         names = tuple(info.details.get("speakers", ()))
         texts = [TRANSCRIPTS[i % len(TRANSCRIPTS)] for i in range(count)]
         known = Known(

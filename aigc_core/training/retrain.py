@@ -151,14 +151,17 @@ def _data(record: Mapping[str, Any], place: str | None) -> list[str]:
         size = []  # how long its items are is an option of the model
     reading = [f"{key}={value}" for key, value in record["data"].get("reading", {}).items()]
     said = [part for option in reading for part in ("-d", option)]
+    sounds = (
+        record["data"]["info"]["modality"] == "audio"
+    )  # known sets of these alone have no size of their own
     if place is not None:
-        return ["--data", place, *(size if Path(place).is_dir() else []), *said]
+        resized = Path(place).is_dir() or (sounds and place in default().datasets)
+        return ["--data", place, *(size if resized else []), *said]
     for folder in (home() / "runs").glob(f"*-{record['training'].get('run', '?')}"):
         command = read_record(folder).get("command", {})
         if (place := command.get("data")) is not None:
             return ["--data", str(place), *(size if command.get("size") else []), *said]
     if name in default().datasets:
-        sounds = record["data"]["info"]["modality"] == "audio"  # those alone are of any size
         return ["--data", name, *(size if sounds else []), *said]
     raise UsageError(f"where the data {name!r} lie is not kept with the weights; say it: --data PATH")
 

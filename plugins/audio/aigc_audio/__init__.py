@@ -11,13 +11,49 @@ if TYPE_CHECKING:
 
 SOUNDS = DataNeeds(modality="audio", smallest=(1, 1024))
 VOCODER = {"vocoder": "audio/vocoder"}
+SPEECH = {
+    "griffin-lim": SamplerSpec(
+        sampler="aigc_audio.tacotron.samplers:GriffinLim",
+        config="aigc_audio.config:GriffinLimOptions",
+        summary="speech, its sound by Griffin-Lim: no other weights needed",
+        nfe="steps until it stops",
+        block=16,
+    ),
+    "neural": SamplerSpec(
+        sampler="aigc_audio.tacotron.samplers:Neural",
+        config="aigc_audio.config:NeuralOptions",
+        summary="speech, its sound by the weights of an audio/vocoder",
+        nfe="steps until it stops + 1",
+        parts=VOCODER,
+        block=16,
+    ),
+}
 
 
 @hookimpl
 def aigc_register_models(registry: Registrar) -> None:
+    registry.add(_tacotron())
     registry.add(_vocoder())
     for model in _vaes():
         registry.add(model)
+
+
+def _tacotron() -> ModelSpec:
+    return ModelSpec(
+        id="audio/tacotron",
+        summary="Text to speech in any language and several voices: a small Tacotron 2",
+        modality="audio",
+        license="MIT",
+        paper="Shen et al. 2018, arXiv:1712.05884; Tachibana et al. 2018, arXiv:1710.08969",
+        params="2.1 M at 8 kHz",
+        generator="aigc_audio.tacotron.network:Tacotron",
+        config="aigc_audio.config:TacotronConfig",
+        trainer="aigc_audio.tacotron.trainer:TacotronTrainer",
+        trainer_config="aigc_audio.config:TacotronTraining",
+        data=DataNeeds(modality="audio", smallest=(1, 1024), transcripts=True),
+        samplers=SPEECH,
+        conditions=("prompt",),
+    )
 
 
 def _vocoder() -> ModelSpec:
