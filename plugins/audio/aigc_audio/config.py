@@ -28,7 +28,7 @@ class VocoderTraining(TrainingOptions):
     adversarial_from: float = Field(
         0.8, ge=0, le=1, description="share of the steps after which the critics join; 1 for never"
     )
-    critic_width: int = Field(12, ge=1, le=1024, description="channels of the critics' first layers")
+    critic_width: int = Field(16, ge=1, le=1024, description="channels of the critics' first layers")
     mel_weight: float = Field(15.0, ge=0, description="of the distance of mels")
     stft_weight: float = Field(20.0, ge=0, description="of the distance of spectra at three resolutions")
     magnitude_weight: float = Field(20.0, ge=0, description="of the distance of the magnitudes asked for")

@@ -72,7 +72,8 @@ class Vocoder(Generator[VocoderConfig]):
         filters = self.mel.filters
         weights = filters / filters.sum(0, keepdim=True).clamp_min(1e-9)
         weights = weights / filters.sum(1, keepdim=True).clamp_min(1e-9)
-        return (weights.T @ expand(mel.float())).clamp_min(FLOOR).log()
+        with torch.autocast(mel.device.type, enabled=False):
+            return (weights.T @ expand(mel.float())).clamp_min(FLOOR).log()
 
     @torch.no_grad()
     def settled(self, magnitudes: Tensor, rounds: int) -> Tensor:

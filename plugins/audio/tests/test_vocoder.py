@@ -53,7 +53,7 @@ def test_an_untrained_one_is_griffin_lim() -> None:
 def test_losses_fall_and_the_critics_join_halfway() -> None:
     fitted = trainer(steps=12)
     found = fit(fitted, digits(4), 12)
-    assert [("spectra" in step) for step in found] == [False] * 3 + [True] * 9
+    assert [("spectra" in step) for step in found] == [False] * 3 + [True] * 9  # and the eighth of each eight
     assert [("critic_loss" in step) for step in found] == [False] * 6 + [True] * 6
     assert all(torch.isfinite(torch.tensor(list(step.values()))).all() for step in found)
     assert found[-1]["magnitudes"] < found[0]["magnitudes"]
