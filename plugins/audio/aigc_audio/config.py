@@ -8,7 +8,9 @@ from aigc_core.options import Field, Options, TrainingOptions
 class VocoderConfig(Options):
     width: int = Field(192, ge=4, le=4096, description="channels of the network")
     layers: int = Field(4, ge=1, le=64, description="ConvNeXt blocks of each of its two networks")
-    rounds: int = Field(32, ge=0, le=1000, description="of fast Griffin-Lim between its two networks")
+    rounds: int = Field(
+        32, ge=0, le=1000, description="of fast Griffin-Lim between its two networks, while it is trained"
+    )
 
 
 class VocoderTraining(TrainingOptions):
@@ -26,7 +28,7 @@ class VocoderTraining(TrainingOptions):
     adversarial_from: float = Field(
         0.8, ge=0, le=1, description="share of the steps after which the critics join; 1 for never"
     )
-    critic_width: int = Field(12, ge=1, le=1024, description="channels of the critics' first layers")
+    critic_width: int = Field(16, ge=1, le=1024, description="channels of the critics' first layers")
     mel_weight: float = Field(15.0, ge=0, description="of the distance of mels")
     stft_weight: float = Field(20.0, ge=0, description="of the distance of spectra at three resolutions")
     magnitude_weight: float = Field(20.0, ge=0, description="of the distance of the magnitudes asked for")
@@ -35,7 +37,7 @@ class VocoderTraining(TrainingOptions):
 
 
 class CopyOptions(Options):
-    """Copy-synthesis has no options."""
+    rounds: int = Field(64, ge=0, le=10000, description="of fast Griffin-Lim between its two networks")
 
 
 class VAEConfig(Options):
@@ -61,17 +63,27 @@ class RawVAEConfig(VAEConfig):
 
 class VAETraining(TrainingOptions):
     batch_size: int = Field(64, ge=1, le=65536, description="sounds a step, over all processes")
-    lr: float = Field(1e-3, gt=0, le=10, description="peak learning rate")
-    epochs: float = Field(60.0, gt=0, description="passes over the data, where --steps is not given")
+    lr: float = Field(2e-3, gt=0, le=10, description="peak learning rate")
+    epochs: float = Field(40.0, gt=0, description="passes over the data, where --steps is not given")
     warmup: float = Field(
         0.03, ge=0, lt=1, description="share of the steps in which the rate rises; then a cosine"
     )
-    beta: float = Field(1.0, ge=0, le=1000, description="weight of the KL term")
+    beta: float = Field(
+        40.0,
+        ge=0,
+        le=10000,
+        description="weight of the KL term: more makes samples of the prior better, copies coarser",
+    )
     ema_half_life: float = Field(5000, gt=0, description="half-life of the moving average, in sounds")
 
 
 class PriorOptions(Options):
-    temperature: float = Field(1.0, ge=0, le=10, description="spread of the latents; less is more typical")
+    temperature: float = Field(
+        0.8,
+        ge=0,
+        le=10,
+        description="spread of the latents; less is more typical, more is as varied as the data",
+    )
 
 
 class ReconstructOptions(Options):

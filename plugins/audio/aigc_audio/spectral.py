@@ -17,12 +17,11 @@ WINDOWS: Final = (0.02, 0.045, 0.09)
 def distance(asked: Tensor, real: Tensor) -> Tensor:
     """Of logarithms of magnitudes [N, bins, frames] from magnitudes likewise, [N]: spectral convergence, and the mean
     distance of the logarithms."""
-    apart = (asked.exp() - real).flatten(1).norm(dim=1)
+    apart: Tensor = (asked.exp() - real).flatten(1).norm(dim=1)
     # A floor, so that what is silent is not divided by nothing.
-    convergence = apart / real.flatten(1).norm(dim=1).clamp_min(1.0)
-    return convergence + (asked.clamp_min(math.log(FLOOR)) - real.clamp_min(FLOOR).log()).abs().flatten(
-        1
-    ).mean(1)
+    convergence: Tensor = apart / real.flatten(1).norm(dim=1).clamp_min(1.0)
+    logarithms = asked.clamp_min(math.log(FLOOR)) - real.clamp_min(FLOOR).log()
+    return convergence + logarithms.abs().flatten(1).mean(1)
 
 
 class SpectralDistance(nn.Module):

@@ -50,7 +50,7 @@ class SoundVAE(Generator[Any]):
 
     @property
     def output(self) -> Output:
-        return Output("audio", (1, self.samples), -1.0, 1.0, {"sample_rate": self.rate})
+        return Output("audio", (1, -1), -1.0, 1.0, {"sample_rate": self.rate})
 
     @abstractmethod
     def hear(self, sound: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def sounds(generator: SoundVAE, made: Tensor, block: Block, options: Any) -> Ten
         else:
             sound = made[row, 0]
             mel = Mel(settings_of(generator.rate)).to(sound.device)(sound[None])[0]
-        found[row, 0] = sound[: generator.samples].clamp(-1, 1)
+        found[row, 0] = sound[: generator.samples]
         block.show(row, mel_picture(mel))
     return found
 

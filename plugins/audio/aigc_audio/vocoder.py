@@ -47,11 +47,12 @@ class Vocoder(Generator[VocoderConfig]):
     def output(self) -> Output:
         return Output("audio", (1, -1), -1.0, 1.0, {"sample_rate": self.mel_settings.rate})
 
-    def forward(self, mel: Tensor, sounds: bool = True) -> tuple[Tensor, Tensor]:
+    def forward(self, mel: Tensor, sounds: bool = True, rounds: int | None = None) -> tuple[Tensor, Tensor]:
         """[N, bands, frames], as `Mel` makes them, to sounds [N, (frames - 1) * hop]; and the logarithms of magnitudes
         [N, bins, frames] that the first network asked for.
 
-        sounds: whether they are made; else they come out silent, in no time.
+        sounds: whether they are made; else they come out silent, in no time. rounds: of Griffin-Lim, if not those that
+        its config names.
         """
         entered = self.enter(mel).transpose(1, 2)
         change, features = self.first(entered)
@@ -60,7 +61,7 @@ class Vocoder(Generator[VocoderConfig]):
             # Nothing times what makes them, so that all parameters have gradients in every step of a training.
             nothing = 0.0 * sum(p.sum() for p in [*self.look.parameters(), *self.second.parameters()])
             return mel.new_zeros(len(mel), self.mel_settings.samples(mel.shape[2])) + nothing, asked
-        found = self.settled(asked.detach().exp())
+        found = self.settled(asked.detach().exp(), self.config.rounds if rounds is None else rounds)
         changes, _ = self.second(features + self.look(looks(asked.detach(), found).transpose(1, 2)))
         louder, turned = changes.float().transpose(1, 2).chunk(2, dim=1)
         factor = torch.polar(louder.clamp(-LOUDEST, LOUDEST).exp(), turned)
@@ -71,10 +72,11 @@ class Vocoder(Generator[VocoderConfig]):
         filters = self.mel.filters
         weights = filters / filters.sum(0, keepdim=True).clamp_min(1e-9)
         weights = weights / filters.sum(1, keepdim=True).clamp_min(1e-9)
-        return (weights.T @ expand(mel.float())).clamp_min(FLOOR).log()
+        with torch.autocast(mel.device.type, enabled=False):
+            return (weights.T @ expand(mel.float())).clamp_min(FLOOR).log()
 
     @torch.no_grad()
-    def settled(self, magnitudes: Tensor) -> Tensor:
+    def settled(self, magnitudes: Tensor, rounds: int) -> Tensor:
         """[N, bins, frames] to a transform of a sound that is near to them, [N, bins, frames], complex."""
         even = torch.arange(magnitudes.shape[1], device=magnitudes.device) % 2 == 0
         start = torch.where(even, 1.0, -1.0)[:, None].expand_as(
@@ -82,7 +84,7 @@ class Vocoder(Generator[VocoderConfig]):
         )  # all is loudest in the middle of a frame
         direction = torch.complex(start, torch.zeros_like(start))
         previous = torch.zeros_like(direction)
-        for _ in range(self.config.rounds):
+        for _ in range(rounds):
             projected = self.transform(self.inverse(magnitudes * direction))
             direction = projected + MOMENTUM * (projected - previous)
             direction = direction / direction.abs().clamp_min(1e-16)
@@ -102,9 +104,10 @@ class Vocoder(Generator[VocoderConfig]):
         length = s.samples(transform.shape[2])
         return torch.istft(transform, s.fft, s.hop, s.window, self.mel.window, center=True, length=length)
 
-    def vocode(self, mel: Tensor) -> Tensor:
-        """Mel spectrograms to sounds, as `forward`, row by row: no row's bits depend on how many are beside it."""
-        return torch.cat([self(row[None])[0] for row in mel])
+    def vocode(self, mel: Tensor, rounds: int = 64) -> Tensor:
+        """Mel spectrograms to sounds, as `forward`, row by row: no row's bits depend on how many are beside it. rounds:
+        more than it was trained with, which it bears, as they cost little here."""
+        return torch.cat([self(row[None], rounds=rounds)[0] for row in mel])
 
 
 class Trunk(nn.Module):

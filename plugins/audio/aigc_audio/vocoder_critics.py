@@ -25,7 +25,7 @@ class Critics(nn.Module):
     def __init__(self, rate: int, width: int) -> None:
         super().__init__()
         periods = [PeriodCritic(period, width) for period in PERIODS]
-        windows = [SpectrumCritic(max(16, round(seconds * rate)), width) for seconds in WINDOWS]
+        windows = [SpectrumCritic(max(16, round(seconds * rate)), -(-width // 2)) for seconds in WINDOWS]
         self.critics = nn.ModuleList([*periods, *windows])
 
     def forward(self, sound: Tensor) -> list[Judgement]:
@@ -71,7 +71,7 @@ class SpectrumCritic(nn.Module):
     def forward(self, sound: Tensor) -> Judgement:
         window = len(self.window)
         spectrum = torch.stft(
-            sound.float(), self.size, max(1, window // 4), window, self.window,
+            sound.float(), self.size, max(1, window // 2), window, self.window,
             center=True, pad_mode="constant", return_complex=True,
         ).abs()  # fmt: skip
         return _judge(spectrum.clamp_min(1e-4).log()[:, None], self.layers, self.score)

@@ -23,7 +23,7 @@ class Copy(Sampler[Vocoder, CopyOptions]):
             sound = given(block, row)
             mel = mel_of(generator, sound)
             made[row] = torch.nan
-            made[row, 0, : len(sound)] = generator.vocode(mel[None])[0, : len(sound)].clamp(-1, 1)
+            made[row, 0, : len(sound)] = generator.vocode(mel[None], self.options.rounds)[0, : len(sound)]
             block.show(row, mel_picture(mel))
         return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from aigc_audio.spectral import SpectralDistance, distance
 from aigc_audio.vocoder import Vocoder
 from aigc_audio.vocoder_critics import Critics, Judgement
 from aigc_core.interfaces import Batch, Engine, Generator, Metrics, Trainer
+
+EARLY: Final = 8
+"""Sounds are made in one of so many steps while magnitudes are learned: they take most of the time."""
 
 
 class VocoderTrainer(Trainer[Vocoder, VocoderTraining]):
@@ -44,6 +47,7 @@ class VocoderTrainer(Trainer[Vocoder, VocoderTraining]):
         real = self.pieces(batch)
         mel, magnitudes = self.mel(real), self.mel.magnitudes(real)
         sounds = progress >= min(self.options.sounds_from, self.options.adversarial_from)
+        sounds = sounds or self.engine.step % EARLY == EARLY - 1
         with self.engine.autocast():
             made, asked = self.network(mel, sounds)
         loss = self.options.magnitude_weight * distance(asked, magnitudes).mean()

@@ -36,7 +36,7 @@ def test_a_sound_is_as_long_as_its_frames() -> None:
     model = vocoder().eval()
     for frames in (1, 2, 3, 50):
         mel = torch.randn(2, model.mel_settings.bands, frames)
-        assert model.vocode(mel).shape == (2, (frames - 1) * model.mel_settings.hop)
+        assert model.vocode(mel, 2).shape == (2, (frames - 1) * model.mel_settings.hop)
 
 
 def test_an_untrained_one_is_griffin_lim() -> None:
@@ -45,7 +45,7 @@ def test_an_untrained_one_is_griffin_lim() -> None:
     sound = tone(300, 4000)
     mel = mel_of(model, sound)
     with torch.inference_mode():
-        made = model.vocode(mel[None])
+        made = model.vocode(mel[None], 30)
     assert float((model.mel(made)[0] - mel).abs().mean()) < 0.2
     assert float((made[0] - sound).norm() / sound.norm()) > 0.1  # the phases are its own
 
@@ -53,7 +53,7 @@ def test_an_untrained_one_is_griffin_lim() -> None:
 def test_losses_fall_and_the_critics_join_halfway() -> None:
     fitted = trainer(steps=12)
     found = fit(fitted, digits(4), 12)
-    assert [("spectra" in step) for step in found] == [False] * 3 + [True] * 9
+    assert [("spectra" in step) for step in found] == [False] * 3 + [True] * 9  # and the eighth of each eight
     assert [("critic_loss" in step) for step in found] == [False] * 6 + [True] * 6
     assert all(torch.isfinite(torch.tensor(list(step.values()))).all() for step in found)
     assert found[-1]["magnitudes"] < found[0]["magnitudes"]
@@ -114,25 +114,25 @@ def test_strange_sounds_train_to_numbers(kind: str) -> None:
 def test_copies_are_as_long_as_what_is_given_and_the_same_beside_others() -> None:
     model = vocoder().eval()
     sounds = [tone(200, 2345), tone(300, 700), tone(250, 5), tone(350, 4001)]
-    made = Copy(CopyOptions()).sample(model, block(4, sounds))
+    made = Copy(CopyOptions(rounds=4)).sample(model, block(4, sounds))
     assert made.shape == (4, 1, 4001)
     for row, sound in enumerate(sounds):
         assert made[row, 0, : len(sound)].isfinite().all()
         assert made[row, 0, len(sound) :].isnan().all()
-        alone = Copy(CopyOptions()).sample(model, block(4, [sound], wanted=range(row, row + 1)))
+        alone = Copy(CopyOptions(rounds=4)).sample(model, block(4, [sound], wanted=range(row, row + 1)))
         assert torch.equal(alone[row, 0, : len(sound)], made[row, 0, : len(sound)])
-        assert float(made.nan_to_num().abs().max()) <= 1
+        assert float(made.nan_to_num().abs().max()) < 10
 
 
 def test_a_sound_of_no_length_is_refused() -> None:
     with pytest.raises(UsageError, match="no length"):
-        Copy(CopyOptions()).sample(vocoder(), block(2, [tone(200, 500), torch.zeros(0)]))
+        Copy(CopyOptions(rounds=4)).sample(vocoder(), block(2, [tone(200, 500), torch.zeros(0)]))
 
 
 @torch.inference_mode()
 def test_a_copy_shows_its_spectrogram() -> None:
     pictures: dict[int, object] = {}
-    Copy(CopyOptions()).sample(vocoder().eval(), block(2, [tone(200, 500)], pictures=pictures))
+    Copy(CopyOptions(rounds=4)).sample(vocoder().eval(), block(2, [tone(200, 500)], pictures=pictures))
     assert pictures.keys() == {0, 1}
 
 
