@@ -45,9 +45,14 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def home_of_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture(scope="session")
+def trained(home_of_trained: Path) -> Callable[[str], Path]:
     """A weights file of each model, trained briefly on the tiny set of its modality; made once."""
-    home = tmp_path_factory.mktemp("trained")
+    home = home_of_trained
     files: dict[str, Path] = {}
 
     def get(model_id: str) -> Path:
@@ -144,9 +149,15 @@ def test_sampling_leaves_global_state_alone_and_names_its_block(
 
 @pytest.mark.parametrize(("model_id", "sampler"), SAMPLERS)
 def test_what_is_replayed_is_exact(
-    model_id: str, sampler: str, trained: Callable[[str], Path], tmp_path: Path
+    model_id: str,
+    sampler: str,
+    trained: Callable[[str], Path],
+    home_of_trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weights, given = trained(model_id), given_to(model_id, sampler, tmp_path, trained)
+    monkeypatch.setenv("AIGC_HOME", str(home_of_trained))  # where the weights of its parts are
     ending = default_ending(registry_module.default().models[model_id].modality)
     for out in ("f/", f"x{ending}"):
         sample(weights, count=3, start=62, seed=5, sampler=sampler, out=tmp_path / out, **given)

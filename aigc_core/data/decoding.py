@@ -63,7 +63,7 @@ def decode(
         whole = length is None or there != rate or reading.trim is not None
         sound = source.mono(frames if whole or length is None else min(frames, length))
     if there != rate:
-        sound = _resampled(sound, there, rate)
+        sound = resampled(_floats(sound), there, rate)
     if reading.trim is not None:
         sound = trimmed(sound, rate, reading.trim)
         if reason := reading.outside(len(sound) / rate):
@@ -171,12 +171,13 @@ def _opened(file: Path | bytes) -> BinaryIO:
     return _Content(file) if isinstance(file, bytes) else open(file, "rb")
 
 
-def _resampled(sound: npt.NDArray[Any], there: int, rate: int) -> npt.NDArray[np.float32]:
+def resampled(sound: npt.NDArray[np.float32], there: int, rate: int) -> npt.NDArray[np.float32]:
+    """A sound [T] at another rate. Raises ValueError, with a reason, where that can't be."""
     try:
         import soxr
     except (ImportError, OSError):
         raise ValueError(f"has {there} Hz, and to resample it to {rate} Hz needs soxr; {INSTALL}") from None
-    found: npt.NDArray[np.float32] = soxr.resample(_floats(sound), there, rate, quality="VHQ")
+    found: npt.NDArray[np.float32] = soxr.resample(sound, there, rate, quality="VHQ")
     if not len(found):
         raise ValueError(f"is too short to be resampled: {len(sound)} samples at {there} Hz")
     return found

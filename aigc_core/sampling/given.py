@@ -64,15 +64,15 @@ def read_images(paths: Sequence[str | Path], output: Output) -> Tensor:
 def read_sounds(paths: Sequence[str | Path], output: Output) -> Heard:
     """Sounds, mixed down to one channel, which is given as each of the output's.
 
-    Where the output is of one length, they are padded to it. Raises NotFoundError, DataError for what is no sound or
-    is longer, UsageError where a library is missing.
+    Where the output is of one length, they are padded to it. Raises NotFoundError, DataError for what is no sound,
+    is longer, or can't be resampled.
     """
     channels, length = output.shape
     rate = int(output.details["sample_rate"])
     clips, given = [], []
     for path in map(Path, paths):
         there, pcm = decoded(path)
-        clip = resampled(pcm.astype(np.float32) / np.float32(32768), there, rate)
+        clip = resampled(path, pcm.astype(np.float32) / np.float32(32768), there, rate)
         if 0 < length < len(clip):
             raise DataError(
                 f"{path}: {len(clip)} samples at {rate} Hz, but the weights make {length}; cut it to "
@@ -98,36 +98,30 @@ def digest_of(rate: int, pcm: npt.NDArray[np.int16]) -> str:
 
 def decoded(path: Path) -> tuple[int, npt.NDArray[np.int16]]:
     """A sound file: its rate, and [T] of it mixed down to one channel. Raises NotFoundError, DataError."""
-    from aigc_core.data.decoding import decode, head
-    from aigc_core.data.reading import readings
+    from aigc_core.data.sounds import decode
 
     if not path.is_file():
         raise NotFoundError(f"no sound {path}")
-    try:
-        there = head(path)
-        if there.frames < LONGEST:
-            return there.rate, decode(path, there.rate, readings(None).sounds)
-    except Exception as error:  # a damaged file can make a decoder raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a sound that can be read: {reason}") from None
-    raise DataError(f"{path}: has {there.frames} samples, {LONGEST} or more; cut it into shorter ones")
+    clip = decode(path, LONGEST)
+    if clip.sound is None:
+        raise DataError(f"{path}: not a sound that can be read: {clip.problem}")
+    if len(clip.sound) >= LONGEST:
+        raise DataError(f"{path}: has {LONGEST} samples or more; cut it into shorter ones")
+    return clip.rate, clip.sound
 
 
-def resampled(sound: npt.NDArray[np.float32], rate: int, wanted: int) -> npt.NDArray[np.float32]:
-    """A sound [T] at another rate. Raises UsageError where the library for it is missing, DataError for more than can
-    be computed with."""
+def resampled(path: Path, sound: npt.NDArray[np.float32], rate: int, wanted: int) -> npt.NDArray[np.float32]:
+    """A sound [T] at another rate. Raises DataError where that can't be."""
+    from aigc_core.data import decoding
+
     if rate == wanted:
         return sound
     if len(sound) * wanted > LONGEST * rate:
-        raise DataError(f"a sound of {len(sound)} samples at {rate} Hz has too many at {wanted} Hz; cut it")
+        raise DataError(f"{path}: {len(sound)} samples at {rate} Hz are too many at {wanted} Hz; cut it")
     try:
-        import soxr
-    except ImportError:
-        raise UsageError(
-            f"a sound of {rate} Hz, for weights of {wanted} Hz: to convert it, install soxr: pip install 'aigc-core[sound]'"
-        ) from None
-    found: npt.NDArray[np.float32] = np.asarray(soxr.resample(sound, rate, wanted), np.float32)
-    return found if len(found) else np.zeros(1, np.float32)
+        return decoding.resampled(sound, rate, wanted)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def labels_of(labels: Sequence[str | int], weights: Weights) -> tuple[int, ...]:
