@@ -14,11 +14,14 @@ def test_models_can_be_filtered(aigc: Run) -> None:
     def ids(*arguments: str) -> list[str]:
         return [row["id"] for row in json.loads(aigc("models", "list", *arguments, "--json").out)]
 
-    assert ids() == ["gan/dcgan", "gan/mlp", "text/gpt", "text/lstm", "vae/conv", "vae/mlp"]
+    sounds = ["audio/tacotron", "audio/vae", "audio/vae-raw", "audio/vocoder"]
+    pictures = ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp"]
+    assert ids() == [*sounds, *pictures[:2], "text/gpt", "text/lstm", *pictures[2:]]
     assert ids("--can", "interpolate") == ["vae/conv", "vae/mlp"]
     assert ids("--can", "interpolate", "--can", "prior") == ["vae/conv", "vae/mlp"]
-    assert ids("--modality", "image") == [i for i in ids() if not i.startswith("text/")]
+    assert ids("--modality", "image") == pictures
     assert ids("--modality", "text") == ["text/gpt", "text/lstm"]
+    assert ids("--modality", "audio") == sounds
     assert ids("--modality", "sound") == []
     assert "no model matches" in aigc("models", "--can", "fly").err
 
