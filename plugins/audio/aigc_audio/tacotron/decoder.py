@@ -57,8 +57,7 @@ class Attention(nn.Module):
         super().__init__()
         self.hidden = hidden
         self.inputs = nn.Linear(inputs, 4 * hidden)
-        self.gates = nn.Parameter(torch.empty(memory + hidden, 4 * hidden))
-        nn.init.uniform_(self.gates, -(hidden**-0.5), hidden**-0.5)
+        self.gates = nn.Linear(memory + hidden, 4 * hidden, bias=False)
         self.query = nn.Linear(hidden, width)
         self.keys = nn.Linear(memory, width, bias=False)
         self.location = nn.Linear(2 * (2 * REACH + 1), width, bias=False)
@@ -77,7 +76,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, state: State, memory: Memory, allowed: Tensor | None = None) -> State:
         """One step. x [N, 4 * hidden]: `inputs` of what it is given; allowed [N, L]: where it may go, None for all."""
-        gates = torch.addmm(x, torch.cat([state.context, state.hidden], 1), self.gates)
+        gates = x + self.gates(torch.cat([state.context, state.hidden], 1))
         opened, new = gates[:, : 3 * self.hidden].sigmoid(), gates[:, 3 * self.hidden :].tanh()
         keep, write, read = opened.chunk(3, 1)
         cell = keep * state.cell + write * new
