@@ -184,9 +184,9 @@ def _coarse(pictures: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def _loudness(clips: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """[N, 16] mean log power of clips [N, 1, T] in 16 bands of equal width."""
+    """[N, 16] mean log power of clips [N, 1, T] in 16 bands of equal width; silence follows the end of short ones."""
     window = torch.hann_window(256, dtype=torch.float64)
-    flat = torch.from_numpy(np.ascontiguousarray(clips)).double().reshape(len(clips), -1)
+    flat = torch.from_numpy(np.ascontiguousarray(clips)).double().nan_to_num().reshape(len(clips), -1)
     flat = torch.nn.functional.pad(flat, (0, max(0, 256 - flat.shape[1])))
     spectrum = torch.stft(flat, 256, 128, window=window, return_complex=True).abs().square()[:, 1:]
     bands = spectrum.reshape(len(flat), 16, 8, -1).mean(2)

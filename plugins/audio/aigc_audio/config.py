@@ -17,7 +17,7 @@ class VocoderTraining(TrainingOptions):
     batch_size: int = Field(16, ge=1, le=65536, description="pieces of sound a step, over all processes")
     lr: float = Field(1e-3, gt=0, le=10, description="peak learning rate; falls along a cosine")
     critic_lr: float = Field(4e-4, gt=0, le=10, description="the critics' learning rate, likewise")
-    epochs: float = Field(30.0, gt=0, description="passes over the data, where --steps is not given")
+    epochs: float = Field(24.0, gt=0, description="passes over the data, where --steps is not given")
     segment: float = Field(0.32, gt=0, le=60, description="seconds of the pieces that are trained on")
     sounds_from: float = Field(
         0.4,

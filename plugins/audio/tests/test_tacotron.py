@@ -156,7 +156,7 @@ def test_steps_one_by_one_are_those_of_training() -> None:
     whole = decoder(memory, voice, target, masks, [5])
     state, lstm = decoder.attention.start(memory), None
     for step in range(5):
-        before = target[:, 2 * step - 1] if step else torch.full((1, 32), SILENCE)
+        before = target[:, 2 * step - 1] if step else decoder.silence[None]
         state = decoder.attention(decoder.given(before, voice, masks[:, step]), state, memory)
         frames, gate, lstm = decoder.emit(state.hidden[:, None], state.context[:, None], lstm)
         assert torch.allclose(frames, whole.frames[:, 2 * step : 2 * step + 2], atol=1e-5)
@@ -166,8 +166,7 @@ def test_steps_one_by_one_are_those_of_training() -> None:
 
 def test_attention_stays_on_the_text_and_within_the_window() -> None:
     attention = tacotron().decoder.attention
-    values = torch.randn(2, 6, 20)
-    memory: Memory = attention.memory(values, torch.arange(6) < torch.tensor([[6], [3]]))
+    memory = Memory(torch.randn(2, 6, 20), torch.randn(2, 6, 8), torch.arange(6) < torch.tensor([[6], [3]]))
     state = attention.start(memory)
     x = attention.inputs(torch.randn(2, 12))
     free = attention(x, state, memory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,7 @@ REACH = 7
 """Characters on either side of one whose past attention it is compared with."""
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """What is attended to, prepared once for all steps."""
 
     values: Tensor
@@ -30,8 +29,7 @@ class Memory:
         return Memory(self.values[:count], self.keys[:count], self.mask[:count])
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Of the attention, between two steps."""
 
     hidden: Tensor
@@ -47,7 +45,7 @@ class State:
 
     def rows(self, count: int) -> State:
         """The first rows."""
-        return State(*(getattr(self, name)[:count] for name in self.__dataclass_fields__))
+        return State(*(part[:count] for part in self))
 
 
 class Attention(nn.Module):
@@ -57,15 +55,10 @@ class Attention(nn.Module):
         super().__init__()
         self.hidden = hidden
         self.inputs = nn.Linear(inputs, 4 * hidden)
-        self.gates = nn.Parameter(torch.empty(memory + hidden, 4 * hidden))
-        nn.init.uniform_(self.gates, -(hidden**-0.5), hidden**-0.5)
+        self.gates = nn.Linear(memory + hidden, 4 * hidden, bias=False)
         self.query = nn.Linear(hidden, width)
-        self.keys = nn.Linear(memory, width, bias=False)
         self.location = nn.Linear(2 * (2 * REACH + 1), width, bias=False)
         self.energy = nn.Linear(width, 1, bias=False)
-
-    def memory(self, values: Tensor, mask: Tensor) -> Memory:
-        return Memory(values, self.keys(values), mask)
 
     def start(self, memory: Memory) -> State:
         """Of a first step, which has the attention on the first character."""
@@ -77,7 +70,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, state: State, memory: Memory, allowed: Tensor | None = None) -> State:
         """One step. x [N, 4 * hidden]: `inputs` of what it is given; allowed [N, L]: where it may go, None for all."""
-        gates = torch.addmm(x, torch.cat([state.context, state.hidden], 1), self.gates)
+        gates = x + self.gates(torch.cat([state.context, state.hidden], 1))
         opened, new = gates[:, : 3 * self.hidden].sigmoid(), gates[:, 3 * self.hidden :].tanh()
         keep, write, read = opened.chunk(3, 1)
         cell = keep * state.cell + write * new
@@ -92,8 +85,7 @@ class Attention(nn.Module):
         return State(hidden, cell, context, weights, state.total + weights)
 
 
-@dataclass(frozen=True)
-class Steps:
+class Steps(NamedTuple):
     """What the decoder made."""
 
     frames: Tensor
@@ -105,7 +97,11 @@ class Steps:
 
 
 class Decoder(nn.Module):
-    """Pre-net, attention, an LSTM, and linear layers to the frames and the gate (Shen et al. 2018, section 2.2)."""
+    """Pre-net, attention, an LSTM, and linear layers to the frames and the gate (Shen et al. 2018, section 2.2).
+
+    It has a parameter of its own, so that a training that shares it out gathers it once a batch and not at every step,
+    of which processes have different numbers.
+    """
 
     def __init__(
         self,
@@ -120,6 +116,8 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.bands, self.reduction = bands, reduction
+        self.silence = nn.Parameter(torch.full((bands,), SILENCE))
+        """The frame before the first."""
         self.first, self.second = nn.Linear(bands, prenet), nn.Linear(prenet, prenet)
         self.attention = Attention(prenet + speaker, memory, hidden, attention)
         self.lstm = nn.LSTM(hidden + memory, hidden, batch_first=True)
@@ -135,7 +133,7 @@ class Decoder(nn.Module):
         """
         n, steps = target.shape[0], target.shape[1] // self.reduction
         before = target[:, self.reduction - 1 :: self.reduction][:, :-1]
-        before = torch.cat([target.new_full((n, 1, self.bands), SILENCE), before], 1)
+        before = torch.cat([self.silence.expand(n, 1, -1), before], 1)
         x = self.given(before, speaker[:, None].expand(-1, steps, -1), masks)
         state, rows, states = self.attention.start(memory), n, []
         for step in range(steps):

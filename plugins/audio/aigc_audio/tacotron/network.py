@@ -39,6 +39,7 @@ class Tacotron(Generator[TacotronConfig]):
         speaker = config.speaker if len(self.speakers) > 1 else 0
         self.speaker = nn.Embedding(len(self.speakers), speaker) if speaker else None
         self.encoder = Encoder(self.end, width)
+        self.keys = nn.Linear(width // 2 * 2 + speaker, config.attention, bias=False)
         self.decoder = Decoder(
             bands=bands,
             memory=width // 2 * 2 + speaker,
@@ -67,7 +68,7 @@ class Tacotron(Generator[TacotronConfig]):
             assert speaker is not None
             voice = self.speaker(speaker)
             values = torch.cat([values, voice[:, None] * mask[:, :, None]], 2)
-        return self.decoder.attention.memory(values, mask), voice
+        return Memory(values, self.keys(values), mask), voice
 
     def forward(
         self, text: Tensor, speaker: Tensor | None, target: Tensor, masks: Tensor, counts: list[int]

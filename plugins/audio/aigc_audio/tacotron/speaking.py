@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from aigc_audio.config import SpeechOptions
-from aigc_audio.mel import SILENCE
 from aigc_audio.tacotron.decoder import Memory
 from aigc_audio.tacotron.network import Tacotron
 from aigc_audio.tacotron.prompts import Line, steps_of
@@ -118,7 +117,7 @@ def _speak(
     """One candidate a row, before the post-net, as each comes to its end."""
     decoder = model.decoder
     size, length = memory.mask.shape
-    frame = voice.new_full((size, 1, decoder.bands), SILENCE)
+    frame = decoder.silence.expand(size, 1, -1)
     least, most = steps_of(model, options)
     state, lstm = decoder.attention.start(memory), None
     masks = voice.new_zeros(size, AHEAD, 2 * model.config.prenet)
