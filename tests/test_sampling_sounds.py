@@ -437,7 +437,7 @@ KIT = (
         ("network", "0.01 * noise[row, 1]", "0.3 * row", {"neighbours": "in blocks of 2,"}),
         ("network", "values[row, 0, :len(sound)] = sound", "values[row, 0, :len(sound)] = sound * NAN",
          {"output": "gives a sound of no length"}),
-        ("network", ".flip(0) for", " * 0 + 0.5 for", {"conditions": "it needs sounds, but they change nothing"}),
+        ("network", ".flip(0) for", "[:300] * 0 + 0.5 for", {"conditions": "it needs sounds, but they change nothing"}),
         ("network", 'if "timbre" in block.parts:', "if True:", {"output": "name no timbre, it fails; do without"}),
         ("options", 'timbre: str = Field("",', 'timbre: str = Field("x",', {"options": "empty by default"}),
     ],

@@ -253,11 +253,14 @@ class Bench:
 
 
 def _cut(batch: Batch, output: Output) -> Tensor:
-    """Items as a sampler is given them: NaN follows the end of a sound that is shorter than others."""
+    """Items as a sampler is given them: NaN follows the end of a sound that is shorter than others, or than what a
+    generator makes."""
     import torch
 
     ends = batch.extras.get("length")
     if output.modality != "audio" or ends is None:
         return batch.x
     beyond = torch.arange(batch.x.shape[2]) >= ends[:, None, None]
-    return batch.x.masked_fill(beyond, float("nan"))[:, :, : int(ends.max())]
+    length = output.shape[-1] if output.shape[-1] > 0 else int(ends.max())
+    x = batch.x.masked_fill(beyond, float("nan"))[:, :, :length]
+    return torch.nn.functional.pad(x, (0, length - x.shape[2]), value=float("nan"))
