@@ -55,9 +55,9 @@ class MelVAEConfig(VAEConfig):
 
 
 class RawVAEConfig(VAEConfig):
-    latent: int = Field(64, ge=1, le=4096, description="size of the latent")
+    latent: int = Field(32, ge=1, le=4096, description="size of the latent")
     width: int = Field(
-        16, ge=4, le=1024, description="channels of the finest layer; doubled at each coarser one"
+        48, ge=4, le=1024, description="channels of the finest layer; doubled at each coarser one"
     )
 
 

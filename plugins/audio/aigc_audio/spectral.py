@@ -35,15 +35,15 @@ class SpectralDistance(nn.Module):
         """[N, T] and [N, T] to [N]."""
         total = made.new_zeros(len(made))
         for size in self.sizes:
-            window = torch.hann_window(size, device=made.device)
-            a, b = _magnitudes(made, window), _magnitudes(real, window)
+            a, b = magnitudes(made, size), magnitudes(real, size)
             total = total + distance(a.clamp_min(FLOOR).log(), b)
         return total / len(self.sizes)
 
 
-def _magnitudes(sound: Tensor, window: Tensor) -> Tensor:
-    size = len(window)
+def magnitudes(sound: Tensor, window: int) -> Tensor:
+    """[N, T] to [N, bins, frames], through a Hann window of so many samples; frames are a quarter of it apart."""
+    shape = torch.hann_window(window, device=sound.device)
     return torch.stft(
-        sound.float(), 1 << (size - 1).bit_length(), max(1, size // 4), size, window,
+        sound.float(), 1 << (window - 1).bit_length(), max(1, window // 4), window, shape,
         center=True, pad_mode="constant", return_complex=True,
     ).abs()  # fmt: skip

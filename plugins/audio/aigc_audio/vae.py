@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,14 @@ from torch.nn import functional as F
 from aigc_audio.coder import Decoder, Encoder
 from aigc_audio.config import MelVAEConfig, RawVAEConfig, VAEConfig
 from aigc_audio.mel import SILENCE, Mel, settings_of
+from aigc_audio.spectral import WINDOWS, magnitudes
 from aigc_core.errors import DataError, UsageError
 from aigc_core.interfaces import Block, Generator
 from aigc_core.specs import DataInfo, Output
 
-PEAK = 0.5
+QUIET: Final = 0.02
+"""Is added to magnitudes, so that the faintest matter little."""
+PEAK: Final = 0.5
 """The loudness that sounds are brought to before they are encoded, and that they are made with."""
 
 
@@ -140,14 +143,20 @@ class MelVAE(SoundVAE):
 
 
 class RawVAE(SoundVAE):
-    """Over samples, one channel: each layer sees four times less of them, twice as wide."""
+    """Over samples, one channel: each layer sees four times less of them, twice as wide.
+
+    Its likelihood is of spectra at several resolutions, since a latent can't hold the phases of all partials, and
+    without them the likeliest samples are all but silent.
+    """
 
     config: RawVAEConfig
 
     def __init__(self, config: RawVAEConfig, data: DataInfo) -> None:
         super().__init__(config, data)
-        depth = max(1, min(5, round(math.log(self.samples / 8, 4))))
-        self._build(1, self.samples, [config.width << level for level in range(depth)], (4,) * depth)
+        depth = max(0, min(4, round(math.log(self.samples / 256, 4))))
+        widths = [config.width << min(level, 3) for level in range(depth + 1)]
+        self._build(1, self.samples, widths, (16,) + (4,) * depth)
+        self.sizes = [max(16, round(seconds * self.rate)) for seconds in WINDOWS]
 
     def hear(self, sound: Tensor) -> Tensor:
         return sound[:, None]
@@ -155,3 +164,12 @@ class RawVAE(SoundVAE):
     @property
     def silence(self) -> float:
         return 0.0
+
+    def reconstruction(self, made: Tensor, x: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
+        """-log p(x|z) in nats a sound, the mean over three resolutions: of the logarithms of magnitudes, for the
+        variance that is optimal for this batch."""
+        nats = made.new_zeros((), dtype=x.dtype)
+        for size in self.sizes:
+            a, b = ((magnitudes(sound[:, 0].to(x.dtype), size) + QUIET).log() for sound in (made, x))
+            nats = nats + super().reconstruction(a, b, mean)
+        return nats / len(self.sizes)
