@@ -87,8 +87,6 @@ def trained(model: str, name: str, *options: str) -> None:
         "--json",
         *given,
     ]
-    if (Path(os.environ["AIGC_HOME"]) / "store" / "aliases" / name).exists():
-        return
     start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -172,19 +170,19 @@ def vocoder(bounds: Bounds, ear: Any, test: Split) -> None:
 
     network = aigc_core.load("vocoder").generator
     mel = Mel(network.mel_settings)
-    neural: Clips = []
-    classic: Clips = []
-    truths: Clips = []
+    neural: list[torch.Tensor] = []
+    classic: list[torch.Tensor] = []
+    truths: list[torch.Tensor] = []
     for i, clip in enumerate(test.clips):
         spectrogram = mel(torch.from_numpy(clip)[None])
         noise = torch.Generator().manual_seed(i)
         phases = torch.randn(mel.settings.bins, spectrogram.shape[2], generator=noise)
         with torch.inference_mode():
-            neural.append(network.vocode(spectrogram)[0].numpy())
-            classic.append(griffin_lim(mel, spectrogram[0], phases, iterations=60).numpy())
-        truths.append(clip[: len(neural[-1])])
+            neural.append(network.vocode(spectrogram)[0])
+            classic.append(griffin_lim(mel, spectrogram[0], phases, iterations=60))
+        truths.append(torch.from_numpy(clip))
     ours, theirs = (
-        float(np.mean([stft_distance(a, b, test.rate) for a, b in zip(made, truths, strict=True)]))
+        float(np.mean([sum(stft_distance(a, b, test.rate)) for a, b in zip(made, truths, strict=True)]))
         for made in (neural, classic)
     )
     bounds.row("multi-resolution STFT distance of held-out clips: Griffin-Lim", theirs)
