@@ -77,6 +77,16 @@ class VAETraining(TrainingOptions):
     ema_half_life: float = Field(5000, gt=0, description="half-life of the moving average, in sounds")
 
 
+class RawVAETraining(VAETraining):
+    lr: float = Field(1e-3, gt=0, le=10, description="peak learning rate")
+    beta: float = Field(
+        2.0,
+        ge=0,
+        le=10000,
+        description="weight of the KL term: more makes samples of the prior better, copies coarser",
+    )
+
+
 class PriorOptions(Options):
     temperature: float = Field(
         0.8,
