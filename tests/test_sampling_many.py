@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from helpers import Result, Run, data_of, quick_options, small_options, write_sounds, write_pictures
+from helpers import Result, Run, data_of, quick_options, small_options, write_pictures, write_sounds
 
 import aigc_core
 from aigc_core import registry as registry_module

@@ -158,7 +158,7 @@ class SpeechOptions(Options):
     window: int = Field(
         3, ge=0, le=1000, description="characters that the attention may go on at a step; 0: no bound"
     )
-    picture: bool = Field(False, description="keeps a picture of mel and attention beside each sound")
+    picture: bool = Field(True, description="keeps a picture of mel and attention beside each sound")
 
 
 class GriffinLimOptions(SpeechOptions):

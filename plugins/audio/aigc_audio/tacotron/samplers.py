@@ -44,7 +44,7 @@ class Speech(Sampler[Tacotron, O]):
                 alignment=round(found.alignment, 4),
                 seconds=round(len(sound) / generator.rate, 4),
             )
-            if self.options.picture:
+            if self.options.picture and block.pictures is not None:
                 mel = mel_picture(found.frames.T)
                 block.show(row, stack([mel, attention_picture(found.weights, mel.shape[1])]))
         out = torch.full((block.size, 1, max(map(len, sounds.values()))), torch.nan, device=block.device)
