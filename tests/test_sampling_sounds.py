@@ -424,6 +424,12 @@ def test_what_needs_labels_has_a_golden_sample_and_sheets(hum: str, tmp_path: Pa
     assert sheets == ["00000100.wav", "00000100.wav.png"]
 
 
+def test_a_training_says_what_its_sampler_needs(hum: str, tmp_path: Path, aigc: Run) -> None:
+    options = ("--steps", "1", "--name", "copies", "-o", "batch_size=2")
+    done = aigc("train", "hum/timbre", "--data", tmp_path / "tones", *options)
+    assert "sample copies@1 --sound FILE --out copies.wav" in done.out
+
+
 KIT = (
     "declares", "options", "builds", "smoke", "saves", "silent", "output", "sample-independent", "neighbours",
     "leaves-no-trace", "conditions", "stops",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from aigc_core.cli.common import note, print_json, program, show_skipped
 from aigc_core.modality import default_ending
+from aigc_core.registry import default
 
 if TYPE_CHECKING:
     from aigc_core.training.job import Trained
@@ -41,4 +42,15 @@ def show_outcome(done: Trained, as_json: bool) -> None:
         f"{name}-samples{ending}" if Path(name + ending).exists() else name + ending
     )  # which may be the data
     click.echo(f"  card    {program()} weights show {done.weights}")
-    click.echo(f"  next    {program()} sample {done.weights} --out {out}")
+    click.echo(f"  next    {program()} sample {done.weights}{_given(done)} --out {out}")
+
+
+GIVEN: Final = {"image": "--image FILE", "sound": "--sound FILE", "prompt": "--prompt TEXT", "label": "--label NAME"}
+"""How a sampler is given what it needs."""
+
+
+def _given(done: Trained) -> str:
+    """What the model's first sampler must be given."""
+    spec = default().models.get(done.record["model"])
+    sampler = next(iter(spec.samplers.values()), None) if spec else None
+    return "".join(f" {GIVEN[need]}" for need in sampler.needs) if sampler else ""
