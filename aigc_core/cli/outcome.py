@@ -45,7 +45,12 @@ def show_outcome(done: Trained, as_json: bool) -> None:
     click.echo(f"  next    {program()} sample {done.weights}{_given(done)} --out {out}")
 
 
-GIVEN: Final = {"image": "--image FILE", "sound": "--sound FILE", "prompt": "--prompt TEXT", "label": "--label NAME"}
+GIVEN: Final = {
+    "image": "--image FILE",
+    "sound": "--sound FILE",
+    "prompt": "--prompt TEXT",
+    "label": "--label NAME",
+}
 """How a sampler is given what it needs."""
 
 
