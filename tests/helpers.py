@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from aigc_core.registry import default
 
@@ -47,7 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "text": {"layers": 1, "width": 16, "heads": 2, "context": 16},
     "audio": {
         "layers": 1, "width": 8, "rounds": 2, "embedding": 16, "speaker": 4, "prenet": 16, "decoder": 16, "attention": 8,
-        "postnet": 8, "latent": 4,
+        "postnet": 8, "latent": 4, "critic_width": 2,
     },
 }  # fmt: skip
 
@@ -55,7 +56,7 @@ SMALL: dict[str, dict[str, Any]] = {
 def small_options(model_id: str) -> dict[str, Any]:
     """Options that make a model of texts or sounds small, so that tests are short; none for others."""
     model = default().load(model_id)
-    known = model.config.model_fields
+    known = {*model.config.model_fields, *({"critic_width"} & {*model.trainer_config.model_fields})}
     return {k: v for k, v in SMALL[model.spec.modality].items() if k in known}
 
 
@@ -130,6 +131,14 @@ def weights_bytes(value: int = 0, size: int = 8, **record: object) -> bytes:
     }
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data
+
+
+def lengthy(cases: Iterable[Any], *which: str) -> list[Any]:
+    """Cases of a test, those of such names (or of cases with such a `name`) marked `long`."""
+    return [
+        pytest.param(case, marks=pytest.mark.long) if getattr(case, "name", case) in which else case
+        for case in cases
+    ]
 
 
 def write_sounds(folder: Path, count: int) -> list[Path]:

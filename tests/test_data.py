@@ -304,7 +304,7 @@ def test_show_tells_what_data_holds(aigc: Run, tmp_path: Path) -> None:
     write_pictures(tmp_path / "p" / "a", 2)
     shutil.copy(tmp_path / "p" / "a" / "000.png", tmp_path / "p" / "a" / "b.png")
     (tmp_path / "p" / "a" / "bad.png").write_text("x")
-    text = aigc("data", "show", tmp_path / "p").out
-    assert "3x12x10" in text
-    assert "bad.png" in text
+    told = aigc("data", "show", tmp_path / "p")
+    assert "3x12x10" in told.out
+    assert "bad.png" in told.err
     assert [row["name"] for row in json.loads(aigc("data", "--json").out)][:2] == ["digits", "mnist"]

@@ -29,6 +29,7 @@ def legibility(pictures: np.ndarray[Any, Any]) -> tuple[float, int]:
     return float(votes.max(1).mean()), len(set(votes.argmax(1).tolist()))
 
 
+@pytest.mark.long
 def test_the_demo_trains_keeps_and_draws(aigc: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = aigc("demo")

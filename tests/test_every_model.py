@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import data_of, quick_options, small_options, write_pictures, write_sounds
+from helpers import data_of, lengthy, quick_options, small_options, write_pictures, write_sounds
 
 from aigc_core import registry as registry_module
 from aigc_core.modality import default_ending
@@ -34,7 +34,18 @@ MODELS = sorted(registry_module.default().models)
 SAMPLERS = [(m, s) for m in MODELS for s in registry_module.default().models[m].samplers]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.bench.backend.name}: {case.name}")
+LONG = (
+    "learns audio/tacotron",
+    "learns audio/vae",
+    "learns audio/vae-raw",
+    "learns audio/vocoder",
+    "learns text/gpt",
+)
+
+
+@pytest.mark.parametrize(
+    "case", lengthy(CASES, *LONG), ids=lambda case: f"{case.bench.backend.name}: {case.name}"
+)
 def test_it_conforms(case: Case) -> None:
     case.run()
 

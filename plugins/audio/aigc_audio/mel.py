@@ -72,7 +72,7 @@ class Mel(nn.Module):
         sample k * hop, and silence is taken to lie around the sound."""
         s = self.settings
         spectrum = torch.stft(
-            sound.float(), s.fft, s.hop, s.window, self.window, center=True, pad_mode="constant", return_complex=True
+            full(sound), s.fft, s.hop, s.window, self.window, center=True, pad_mode="constant", return_complex=True
         )  # fmt: skip
         return spectrum.abs()
 
@@ -83,6 +83,11 @@ class Mel(nn.Module):
     def forward(self, sound: Tensor) -> Tensor:
         """[N, T] in -1 .. 1 to [N, bands, frames]: natural logarithms, scaled to about -2 .. 2."""
         return compress(self.bands(sound))
+
+
+def full(values: Tensor) -> Tensor:
+    """The same in 32 bits, where they are of fewer: what autocast made, before spectra and losses."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 def compress(bands: Tensor) -> Tensor:
@@ -104,7 +109,7 @@ def mel_filters(settings: MelSettings) -> Tensor:
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
     triangles = torch.minimum(rising, falling).clamp_min(0) * (2 / (high - low))
-    return triangles.float()
+    return triangles.to(torch.get_default_dtype())
 
 
 _LINEAR: Final = 200 / 3

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from aigc_audio.mel import FLOOR
+from aigc_audio.mel import FLOOR, full
 
 WINDOWS: Final = (0.02, 0.045, 0.09)
 """Seconds of the three resolutions' windows."""
@@ -42,8 +42,8 @@ class SpectralDistance(nn.Module):
 
 def magnitudes(sound: Tensor, window: int) -> Tensor:
     """[N, T] to [N, bins, frames], through a Hann window of so many samples; frames are a quarter of it apart."""
-    shape = torch.hann_window(window, device=sound.device)
+    shape = torch.hann_window(window, dtype=full(sound).dtype, device=sound.device)
     return torch.stft(
-        sound.float(), 1 << (window - 1).bit_length(), max(1, window // 4), window, shape,
+        full(sound), 1 << (window - 1).bit_length(), max(1, window // 4), window, shape,
         center=True, pad_mode="constant", return_complex=True,
     ).abs()  # fmt: skip

@@ -67,7 +67,7 @@ class SoundVAE(Generator[Any]):
     def prepared(self, sounds: Tensor) -> tuple[Tensor, Tensor]:
         """Sounds [N, 1, T], NaN or silence after their ends, cut or filled up to [N, samples] of one peak; and by what
         they were multiplied, [N, 1]: by 1 where there is nothing to hear."""
-        sound = sounds[:, 0].float().nan_to_num(0.0)[:, : self.samples]
+        sound = sounds[:, 0].nan_to_num(0.0)[:, : self.samples]
         sound = F.pad(sound, (0, self.samples - sound.shape[1]))
         peak = sound.abs().amax(dim=1, keepdim=True)
         gain = torch.where(peak > 1e-3, PEAK / peak.clamp_min(1e-3), torch.ones_like(peak))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aigc_audio.blocks import Block
 from aigc_audio.config import VocoderConfig
-from aigc_audio.mel import FLOOR, MIDDLE, SPREAD, Mel, MelSettings, expand, settings_of
+from aigc_audio.mel import FLOOR, MIDDLE, SPREAD, Mel, MelSettings, expand, full, settings_of
 from aigc_core.interfaces import Generator
 from aigc_core.specs import DataInfo, Output
 
@@ -56,14 +56,14 @@ class Vocoder(Generator[VocoderConfig]):
         """
         entered = self.enter(mel).transpose(1, 2)
         change, features = self.first(entered)
-        asked = (self.coarse(mel) + change.float().transpose(1, 2)).clamp_max(LOUDEST)
+        asked = (self.coarse(mel) + full(change).transpose(1, 2)).clamp_max(LOUDEST)
         if not sounds or mel.shape[2] < 2:
             # Nothing times what makes them, so that all parameters have gradients in every step of a training.
             nothing = 0.0 * sum(p.sum() for p in [*self.look.parameters(), *self.second.parameters()])
             return mel.new_zeros(len(mel), self.mel_settings.samples(mel.shape[2])) + nothing, asked
         found = self.settled(asked.detach().exp(), self.config.rounds if rounds is None else rounds)
         changes, _ = self.second(features + self.look(looks(asked.detach(), found).transpose(1, 2)))
-        louder, turned = changes.float().transpose(1, 2).chunk(2, dim=1)
+        louder, turned = full(changes).transpose(1, 2).chunk(2, dim=1)
         factor = torch.polar(louder.clamp(-LOUDEST, LOUDEST).exp(), turned)
         return self.inverse(found * factor), asked
 
@@ -73,7 +73,7 @@ class Vocoder(Generator[VocoderConfig]):
         weights = filters / filters.sum(0, keepdim=True).clamp_min(1e-9)
         weights = weights / filters.sum(1, keepdim=True).clamp_min(1e-9)
         with torch.autocast(mel.device.type, enabled=False):
-            return (weights.T @ expand(mel.float())).clamp_min(FLOOR).log()
+            return (weights.T @ expand(full(mel))).clamp_min(FLOOR).log()
 
     @torch.no_grad()
     def settled(self, magnitudes: Tensor, rounds: int) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aigc_audio.mel import full
+
 PERIODS: Final = (2, 3, 5, 7, 11)
 """Prime, so that they overlap as little as can be (Kong et al. 2020, section 2.3)."""
 WINDOWS: Final = (0.016, 0.032, 0.064)
@@ -71,7 +73,7 @@ class SpectrumCritic(nn.Module):
     def forward(self, sound: Tensor) -> Judgement:
         window = len(self.window)
         spectrum = torch.stft(
-            sound.float(), self.size, max(1, window // 2), window, self.window,
+            full(sound), self.size, max(1, window // 2), window, self.window,
             center=True, pad_mode="constant", return_complex=True,
         ).abs()  # fmt: skip
         return _judge(spectrum.clamp_min(1e-4).log()[:, None], self.layers, self.score)

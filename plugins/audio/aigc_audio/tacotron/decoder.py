@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aigc_audio.mel import SILENCE
+from aigc_audio.mel import SILENCE, full
 
 REACH = 7
 """Characters on either side of one whose past attention it is compared with."""
@@ -78,7 +78,7 @@ class Attention(nn.Module):
         past = F.pad(torch.stack([state.weights, state.total], 1), (REACH, REACH))
         past = past.unfold(2, 2 * REACH + 1, 1).permute(0, 2, 1, 3).flatten(2)
         compared = (self.query(hidden)[:, None] + memory.keys + self.location(past)).tanh()
-        energies = self.energy(compared)[:, :, 0].float()
+        energies = full(self.energy(compared)[:, :, 0])
         mask = memory.mask if allowed is None else memory.mask & allowed
         weights = energies.masked_fill(~mask, -torch.inf).softmax(1)
         context = torch.bmm(weights[:, None].to(memory.values.dtype), memory.values)[:, 0]

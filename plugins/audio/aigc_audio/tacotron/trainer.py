@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aigc_audio.config import TacotronTraining
+from aigc_audio.mel import full
 from aigc_audio.tacotron.network import Tacotron
 from aigc_core.interfaces import Batch, Engine, Generator, Metrics, Trainer
 
@@ -49,10 +50,10 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
             steps, after = self.network(text, speaker, target, masks[rows, : counts[0]], counts)
         valid = until(steps.gate, counts)
         sounding = until(steps.gate, [count - TAIL for count in counts])
-        before = frame_loss(steps.frames.float(), target, valid, reduction)
-        refined = frame_loss(after.float(), target, valid, reduction)
-        gate = gate_loss(steps.gate.float(), sounding, valid)
-        guide = guide_loss(steps.weights.float(), (text > 0).sum(1), sounding, self.options.width)
+        before = frame_loss(full(steps.frames), target, valid, reduction)
+        refined = frame_loss(full(after), target, valid, reduction)
+        gate = gate_loss(full(steps.gate), sounding, valid)
+        guide = guide_loss(full(steps.weights), (text > 0).sum(1), sounding, self.options.width)
         loss = before + refined + gate + self.options.guide * guide
         self.optimizer.zero_grad()
         self.engine.backward(loss)
@@ -98,7 +99,7 @@ def with_end(text: Tensor, end: int) -> Tensor:
 def until(like: Tensor, counts: list[int]) -> Tensor:
     """[N, S], as `like`: 1 in the first steps of each row, 0 after."""
     ends = torch.tensor(counts, device=like.device)[:, None]
-    return (torch.arange(like.shape[1], device=like.device) < ends).float()
+    return (torch.arange(like.shape[1], device=like.device) < ends).to(full(like).dtype)
 
 
 def frame_loss(frames: Tensor, target: Tensor, valid: Tensor, reduction: int) -> Tensor:
