@@ -12,16 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import Run, Site
 from hums import install, trained, write_tone
 from PIL import Image
 
 import aigc_core
 from aigc_core.errors import BackendError, UsageError
+from aigc_core.interfaces import Block
 from aigc_core.modality import modality
 from aigc_core.provenance.content import digest_of, read
 from aigc_core.provenance.replay import replay
 from aigc_core.sampling.draw import Samples
+from aigc_core.sampling.notes import Notes
 from aigc_core.sampling.records import read_record
 from aigc_core.testing import cases
 from aigc_core.testing.kit import outcomes
@@ -367,6 +370,8 @@ def test_flags_that_stand_for_options(hum: str, tmp_path: Path, aigc: Run) -> No
     options = read_record(tmp_path / "x.wav")["options"]
     assert (options["speaker"], options["best_of"]) == ("loud", 3)
     gan = aigc_core.train("gan/mlp", "digits", steps=1, name="gan").weights
+    aigc("sample", hum, "-n", 1, "--speaker", "one", "--speaker", "two", "--out", tmp_path / "y.wav")
+    assert read_record(tmp_path / "y.wav")["options"]["speaker"] == "one,two"
     assert "sampler 'prior' has no option 'speaker'" in aigc("sample", gan, "--speaker", "x").error
     assert "sampler 'prior' has no option 'best_of'" in aigc("sample", gan, "--best-of", 2).error
 
@@ -422,6 +427,21 @@ def test_what_needs_labels_has_a_golden_sample_and_sheets(hum: str, tmp_path: Pa
     assert done.run is not None
     sheets = sorted(path.name for path in Path(done.run).glob("sheets/*"))
     assert sheets == ["00000100.wav", "00000100.wav.png"]
+
+
+def test_what_is_noted_of_private_samples_holds_no_words() -> None:
+    facts = {
+        "text": "my secret",
+        "seconds": 1.5,
+        "drawn": [{"token": "my", "probability": 0.5}],
+        "stopped": True,
+    }
+    block = Block(0, 4, 1, torch.device("cpu"), notes=({},))
+    block.note(0, **facts)
+    for private, kept in ((False, facts), (True, {"seconds": 1.5, "stopped": True})):
+        notes = Notes()
+        notes.take(block, private=private)
+        assert notes.said([4]) == {"notes": [kept]}
 
 
 def test_a_training_says_what_its_sampler_needs(hum: str, tmp_path: Path, aigc: Run) -> None:

@@ -151,7 +151,7 @@ def test_every_bad_sound_is_skipped_with_its_reason_and_counted(
     for name, reason in wanted.items():
         assert reason in found[name], (name, found[name])
         assert "\n" not in found[name]
-    with pytest.raises(DataError, match="unreadable sound cut.wav: truncated"):
+    with pytest.raises(DataError, match="cut.wav: truncated.*leave out --strict"):
         open_data(tmp_path / "d", registry, strict=True)
     shown = aigc("data", "show", tmp_path / "d")
     assert shown.code == 0
@@ -217,11 +217,9 @@ def test_lines_of_a_metadata_file_say_what_is_said(tmp_path: Path, registry: Reg
         "metadata.csv:6": "its text is empty",
         "metadata.csv:8": "says 'LJ-1' again, after line 1",
         "metadata.csv:9": "is not UTF-8 (byte 5 of the line)",
-        "wavs/LJ-4.wav": missing,
-        "wavs/LJ-5.wav": missing,
         "wavs/extra.wav": missing,
     }
-    with pytest.raises(DataError, match="unreadable sound metadata.csv:4: there is no sound 'LJ-9'"):
+    with pytest.raises(DataError, match="metadata.csv:4: there is no sound 'LJ-9'"):
         open_data(tmp_path, registry, strict=True)
     assert len(sounds(tmp_path, registry, metadata="none")) == 6
     with pytest.raises(DataError, match="no metadata file 'list.txt'"):

@@ -162,7 +162,11 @@ def show_skipped(items: Sequence[str]) -> None:
     for item in items[:10]:
         note(f"skipped {plain(item)}")
     if items:
-        more = f", {len(items) - 10} more than these" if len(items) > 10 else ""
+        more = (
+            f", {len(items) - 10} more than these ({program()} data show DATA --json names all)"
+            if len(items) > 10
+            else ""
+        )
         note(f"skipped {len(items)} in all{more} (--strict makes what can't be read an error)")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -10,6 +10,9 @@ from aigc_core.cli.common import WeightsName, fields, json_option, print_json
 from aigc_core.provenance.credentials import INSTALL, TRUST, Credentials
 from aigc_core.provenance.private import is_hidden
 from aigc_core.weights.card import data_line, pairs, shape_of, training_line
+
+NOTED: Final = 4
+"""Samples whose notes are shown."""
 
 
 @click.command("inspect")
@@ -77,6 +80,7 @@ def _sample(found: dict[str, Any]) -> None:
             "pictures": ", ".join(_given(picture) for picture in found.get("images", [])),
             "sounds": ", ".join(_given(sound) for sound in found.get("sounds", [])),
             "prompts": _joined(found.get("prompts")),
+            "notes": _noted(found.get("notes")),
             "filters": ", ".join(map(str, found.get("filters", []))),
             "made with": made_with(found),
             "code": pairs({name: _short(digest) for name, digest in found.get("code", {}).items()}),
@@ -103,6 +107,17 @@ def made_with(record: dict[str, Any]) -> str | None:
         (record.get("device"), record.get("hardware", "")), ("threads", record.get("threads")),
     ]  # fmt: skip
     return ", ".join(f"{name} {value}".strip() for name, value in parts if name and value is not None) or None
+
+
+def _noted(notes: Any) -> str:
+    """What the sampler said of the first few samples, as far as it can be said in a word."""
+    told = []
+    for number, facts in enumerate(notes if isinstance(notes, list) else []):
+        brief = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
+        if brief and number < NOTED:
+            told.append(pairs(brief))
+    more = f"; and of {len(notes) - NOTED} more" if told and len(notes) > NOTED else ""
+    return "; ".join(told) + more
 
 
 def parts_of(record: dict[str, Any]) -> str:

@@ -42,7 +42,7 @@ def show_outcome(done: Trained, as_json: bool) -> None:
         f"{name}-samples{ending}" if Path(name + ending).exists() else name + ending
     )  # which may be the data
     click.echo(f"  card    {program()} weights show {done.weights}")
-    click.echo(f"  next    {program()} sample {done.weights}{_given(done)} --out {out}")
+    click.echo(f"  next    {program()} sample {done.weights}{given(done.record['model'])} --out {out}")
 
 
 GIVEN: Final = {
@@ -54,8 +54,12 @@ GIVEN: Final = {
 """How a sampler is given what it needs."""
 
 
-def _given(done: Trained) -> str:
-    """What the model's first sampler must be given."""
-    spec = default().models.get(done.record["model"])
-    sampler = next(iter(spec.samplers.values()), None) if spec else None
-    return "".join(f" {GIVEN[need]}" for need in sampler.needs) if sampler else ""
+def given(model: str) -> str:
+    """What the first sampler of a model must be given, or is best given, as words of a command."""
+    spec = default().models.get(model)
+    if spec is None or not spec.samplers:
+        return ""
+    needs = list(next(iter(spec.samplers.values())).needs)
+    if spec.data.transcripts and "prompt" in spec.conditions:
+        needs.append("prompt")
+    return "".join(f" {GIVEN[need]}" for need in dict.fromkeys(needs))

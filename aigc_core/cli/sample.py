@@ -51,7 +51,9 @@ if TYPE_CHECKING:
 @click.option(
     "--label", "labels", multiple=True, help="A class, by its name or number; may be given many times."
 )
-@click.option("--speaker", help="Whose voice it is: -s speaker=...")
+@click.option(
+    "--speaker", "speakers", multiple=True, help="Whose voice it is; may be given many times: -s speaker=A,B"
+)
 @click.option("--best-of", type=int, metavar="N", help="Keep the best of N attempts: -s best_of=N.")
 @click.option("--keywords", help="Words that a text must hold, with commas between: -s keywords=...")
 @click.option("--explain", is_flag=True, help="Keep why each token was drawn in the record: -s explain=true.")
@@ -124,7 +126,7 @@ def sample(
     prompts: tuple[str, ...],
     prompts_from: str | None,
     labels: tuple[str, ...],
-    speaker: str | None,
+    speakers: tuple[str, ...],
     best_of: int | None,
     keywords: str | None,
     explain: bool,
@@ -158,7 +160,12 @@ def sample(
     made = output_modality(read_header(found.path))
     if prompts_from is not None:
         prompts += _lines(prompts_from)
-    named = {"speaker": speaker, "best_of": best_of, "keywords": keywords, "explain": explain or None}
+    named = {
+        "speaker": ",".join(speakers) or None,
+        "best_of": best_of,
+        "keywords": keywords,
+        "explain": explain or None,
+    }
     chosen = {**dict(options), **{name: value for name, value in named.items() if value is not None}}
     if streamed:
         _check_streamed(out, made, processes)

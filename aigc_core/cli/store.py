@@ -123,6 +123,7 @@ def _removed(versions: list[Version], as_json: bool) -> None:
 @json_option
 def show(weights: str, sheet: Path | None, as_json: bool) -> None:
     """Show the card of one version: model, config, data, training, licence, files, how to sample it."""
+    from aigc_core.cli.outcome import given
     from aigc_core.weights.card import card, portrait
     from aigc_core.weights.store import Store
 
@@ -152,7 +153,7 @@ def show(weights: str, sheet: Path | None, as_json: bool) -> None:
             "manifest": manifest.digest,
             "file": str(version.path),
             "samples": str(store.layout.blob(manifest.files[picture].digest)) if picture else None,
-            "sample it": f"{program()} sample {version} --out DIR/",
+            "sample it": f"{program()} sample {version}{given(str(manifest.record['model']))} --out DIR/",
         }
     )
 

@@ -127,7 +127,9 @@ class Scan:
     def skip(self, recording: Recording, problem: Exception) -> None:
         self.problems[recording.name] = str(problem)
         if self.reader.strict and not isinstance(problem, OutsideError):
-            raise DataError(f"{self.reader.root}: unreadable sound {recording.name}: {problem}")
+            raise DataError(
+                f"{self.reader.root}: {recording.name}: {problem}; mend it, or leave out --strict to skip it"
+            )
 
     def clips(self) -> Clips:
         """The sounds that were kept."""

@@ -81,7 +81,7 @@ def open_sounds(
     metadata = find_metadata(root, reading)
     recordings, problems = _said(paths, root, metadata, reading)
     if strict and problems:
-        raise DataError(f"{root}: unreadable sound {problems[0]}")
+        raise DataError(f"{root}: {problems[0]}; mend it, or leave out --strict to skip it")
     if not recordings:
         other = (
             f"; -d columns=... says what stands in {metadata.name}, -d metadata=none ignores it"
@@ -102,15 +102,18 @@ def _said(
     """The sounds of which it is known what was asked for, and why others are left out."""
     problems: list[str] = []
     said: Mapping[Path, Said] = dict.fromkeys(paths, Said())
-    missing = ""
+    missing, faulty = "", frozenset[Path]()
     if metadata is not None:
         found = read_metadata(metadata, root, paths, reading)
         said, problems = found.rows, found.problems
+        faulty = frozenset(found.faulty)
         missing = f"no line of {metadata.name} is about it"
     named = by_names(reading.names, root, paths) if reading.names is not None else None
     recordings = []
     for path in paths:
         relative = path.relative_to(root)
+        if path in faulty and path not in said:
+            continue  # its line says why
         if path not in said or (named is not None and path not in named):
             problems.append(
                 f"{relative}: {missing if path not in said else f'its name is not like {reading.names}'}"
@@ -145,7 +148,7 @@ def open_recordings(
     scan = reader.scan(recordings)
     skipped = [f"{r.name}: {scan.problems[r.name]}" for r in recordings if r.name in scan.problems]
     if not scan.kept:
-        raise DataError(f"{root}: none of {len(recordings)} sounds can be read, first {skipped[0]}")
+        raise DataError(f"{root}: none of {len(recordings)} sounds can be used, first {skipped[0]}")
     known = _known([r.said for r in scan.kept], reader.reading, root, classes)
     found = Sounds(scan.clips(), scan.rate, known, name=name, split=split, length=length, content=scan.digest)
     found.skipped, found.reading = skipped, reader.reading.said()

@@ -42,6 +42,8 @@ class Metadata:
     rows: dict[Path, Said] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     """Of its lines: `metadata.csv:12: reason`."""
+    faulty: set[Path] = field(default_factory=set)
+    """The files that such lines are about."""
 
 
 def find_metadata(root: Path, reading: SoundReading) -> Path | None:
@@ -105,6 +107,8 @@ def read_metadata(path: Path, root: Path, sounds: Sequence[Path], reading: Sound
             problem = f"says {name!r} again, after line {lines[file]}"
         if problem or file is None:
             found.problems.append(f"{path.name}:{number}: {problem}")
+            if file is not None:
+                found.faulty.add(file)
             continue
         lines[file] = number
         found.rows[file] = Said(values.get("text"), values.get("speaker"), values.get("label"))

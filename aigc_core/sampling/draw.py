@@ -83,7 +83,7 @@ def draw(
                     f"sampler {request.sampler!r} of {weights.model.spec.id} shows, of row {row}, {problem}"
                 )
         if notes is not None:
-            notes.take(block)
+            notes.take(block, private=request.private)
         yield rows.start, kind.samples(values, output)
 
 

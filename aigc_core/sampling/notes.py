@@ -19,11 +19,15 @@ class Notes:
         self.facts: Final[dict[int, dict[str, Any]]] = {}
         self.pictures: Final[dict[int, npt.NDArray[np.uint8]]] = {}
 
-    def take(self, block: Block) -> None:
-        """Keeps what was said of those rows of a block that were asked for."""
+    def take(self, block: Block, private: bool = False) -> None:
+        """Keeps what was said of those rows of a block that were asked for. private: but nothing that holds words, which
+        may be the prompt's."""
         for row in block.rows:
             if block.notes is not None and block.notes[row]:
-                self.facts[block.start + row] = block.notes[row]
+                facts = block.notes[row]
+                if private:
+                    facts = {name: fact for name, fact in facts.items() if not _has_words(fact)}
+                self.facts[block.start + row] = facts
             if block.pictures is not None and row in block.pictures:
                 self.pictures[block.start + row] = block.pictures[row]
 
@@ -39,3 +43,11 @@ class Notes:
     def clear(self) -> None:
         self.facts.clear()
         self.pictures.clear()
+
+
+def _has_words(fact: Any) -> bool:
+    if isinstance(fact, dict):
+        return any(map(_has_words, (*fact, *fact.values())))
+    if isinstance(fact, list | tuple):
+        return any(map(_has_words, fact))
+    return isinstance(fact, str)

@@ -53,7 +53,8 @@ def training_line(training: Mapping[str, Any]) -> str:
 
 def shape_of(output: Mapping[str, Any]) -> str:
     """`image 1x28x28`, `text of any length`"""
-    shape = "x".join("of any length" if n == -1 else str(n) for n in output["shape"])
+    sizes = output["shape"]
+    shape = "of any length" if sizes[-1] == -1 else "x".join(map(str, sizes))
     return f"{output['modality']} {shape}"
 
 

@@ -43,7 +43,7 @@ class CopyOptions(Options):
 class VAEConfig(Options):
     """What both VAEs can be told; their networks differ in width."""
 
-    seconds: float = Field(1.0, gt=0, le=60, description="what it hears and makes; the rest is cut off")
+    seconds: float = Field(1.0, ge=0.05, le=60, description="what it hears and makes; the rest is cut off")
     conditional: bool = Field(
         False, description="learn each class by its label, and make what --label asks for"
     )
