@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 
 from aigc_audio.config import VAETraining
+from aigc_audio.schedule import warmed_cosine
 from aigc_audio.vae import SoundVAE
 from aigc_core.errors import DataError
 from aigc_core.interfaces import Batch, Engine, Generator, Metrics, Trainer
@@ -26,8 +26,9 @@ class VAETrainer(Trainer[SoundVAE, VAETraining]):
 
     def step(self, batch: Batch) -> Metrics:
         """Raises DataError where a conditional one is given no labels."""
+        share = warmed_cosine(self.engine.step, self.engine.total_steps, self.options.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.lr * self.schedule(self.engine.step / self.engine.total_steps)
+            group["lr"] = self.options.lr * share
         model = self.generator
         if model.classes and batch.labels is None:
             raise DataError("conditional=true needs data with labels, and this has none; leave it out")
@@ -46,13 +47,6 @@ class VAETrainer(Trainer[SoundVAE, VAETraining]):
             "loss": loss.detach(), "reconstruction": reconstruction.detach(), "kl": kl.detach().mean(),
             "l1": (made.detach() - x).abs().mean(),
         }  # fmt: skip
-
-    def schedule(self, progress: float) -> float:
-        """The share of the peak learning rate at a share of the steps, from 0 to 1 and back to 0."""
-        warmup = self.options.warmup
-        if progress < warmup:
-            return (progress + 1 / self.engine.total_steps) / (warmup + 1 / self.engine.total_steps)
-        return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
     def result(self) -> Generator[Any]:
         return self.average.generator

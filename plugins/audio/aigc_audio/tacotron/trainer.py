@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from aigc_audio.config import TacotronTraining
 from aigc_audio.mel import full
+from aigc_audio.schedule import warmed_cosine
 from aigc_audio.tacotron.network import Tacotron
 from aigc_core.interfaces import Batch, Engine, Generator, Metrics, Trainer
 
@@ -34,8 +34,9 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
         """Of the longest sound of all: random values are drawn for so many, however long those of a batch are."""
 
     def step(self, batch: Batch) -> Metrics:
+        share = warmed_cosine(self.engine.step, self.engine.total_steps, self.options.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.lr * self.schedule(self.engine.step / self.engine.total_steps)
+            group["lr"] = self.options.lr * share
         model, reduction = self.generator, self.generator.config.reduction
         masks = 2.0 * (self.engine.randn(len(batch), self.steps, 2 * model.config.prenet) > 0)
         samples = batch.extras["length"].tolist()
@@ -80,13 +81,6 @@ class TacotronTrainer(Trainer[Tacotron, TacotronTraining]):
 
     def result(self) -> Generator[Any]:
         return self.average.generator
-
-    def schedule(self, progress: float) -> float:
-        """The share of the peak learning rate at a share of the steps, from 0 to 1 and back to 0."""
-        warmup = self.options.warmup
-        if progress < warmup:
-            return (progress + 1 / self.engine.total_steps) / (warmup + 1 / self.engine.total_steps)
-        return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
 def with_end(text: Tensor, end: int) -> Tensor:
