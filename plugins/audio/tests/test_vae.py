@@ -204,7 +204,7 @@ def test_strange_sounds_train_to_numbers(kind: type[SoundVAE], case: str) -> Non
 @torch.inference_mode()
 @BOTH
 @pytest.mark.parametrize(
-    ("rate", "seconds"), [(8000, 0.001), (8000, 0.03), (100, 1.0), (44100, 0.2), (1, 3.0)]
+    ("rate", "seconds"), [(8000, 0.05), (8000, 0.07), (100, 1.0), (44100, 0.2), (1, 3.0)]
 )
 def test_any_length_has_a_network(kind: type[SoundVAE], rate: int, seconds: float) -> None:
     info = dataclasses.replace(INFO, details={"sample_rate": rate})
