@@ -101,7 +101,7 @@ def decoded(path: Path) -> tuple[int, npt.NDArray[np.int16]]:
     from aigc_core.data.sounds import decode
 
     if not path.is_file():
-        raise NotFoundError(f"no sound {path}")
+        raise NotFoundError(f"no sound file {path}; give a .wav, .flac or .ogg")
     clip = decode(path, LONGEST)
     if clip.sound is None:
         raise DataError(f"{path}: not a sound that can be read: {clip.problem}")

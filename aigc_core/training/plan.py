@@ -233,5 +233,5 @@ def _check_needs(model: Model, dataset: Dataset) -> None:
     if needs.transcripts and "characters" not in info.assets:
         raise DataError(
             f"{what}: it needs to know what is said; put a metadata.csv of lines file|text beside the sounds, or, where "
-            "the classes are what is said, give -d transcripts=label"
+            "the classes are what is said, give -d transcripts=label (and -d names=... for names of files that say them)"
         )

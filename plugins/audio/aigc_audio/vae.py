@@ -35,7 +35,10 @@ class SoundVAE(Generator[Any]):
         """Raises DataError for a conditional one where there are no classes."""
         super().__init__(config, data)
         if config.conditional and not data.classes:
-            raise DataError("conditional=true needs data with labels, and this has none; leave it out")
+            raise DataError(
+                "conditional=true needs data with classes, and these have none; put each class into a folder of its own, "
+                "say where they stand in the names of files (-d names=...), or leave it out"
+            )
         self.rate = int(data.details["sample_rate"])
         self.samples = max(1, round(config.seconds * self.rate))
         self.classes = len(data.classes) if config.conditional else 0
