@@ -98,7 +98,7 @@ def read_metadata(path: Path, root: Path, sounds: Sequence[Path], reading: Sound
         elif file is None and name in others:
             continue  # a sound of another split
         elif file is None:
-            problem = f"there is no sound {name!r}"
+            problem = f"there is no sound {name!r}" + ("; is it a header?" if number == 1 else "")
         elif len(values.get("text", "")) > LONGEST:
             problem = f"its text has {len(values['text']):,} characters, more than {LONGEST:,}"
         elif empty:
