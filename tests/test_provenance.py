@@ -234,7 +234,7 @@ def test_a_sound_of_floats_is_what_it_is_rounded_to(tmp_path: Path) -> None:
     assert np.frombuffer(read(tmp_path / "loud").data, "<i2").tolist() == [32767, -32768]
     for damaged, message in (
         (float_wav(np.array([0.5, np.nan], "<f4")), "values that are not finite"),
-        (float_wav(np.array([0.5], "<f2")), "floats of 16 bits"),
+        (float_wav(np.array([0.5], "<f2")), "neither PCM nor floats"),
         ((tmp_path / "float32.wav").read_bytes()[:9000], "truncated within its chunk b'data'"),
         (float_wav(one, channels=0), "unknown format"),
     ):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ ARCHIVE: Final = "archive"
 
 RECORD: Final = "record"
 """The array of an `.npz` that is no content."""
-_FLOAT: Final = 3
-"""The format tag of floats in a WAV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,49 +194,22 @@ def _arrays_digest(path: Path) -> str:
 
 
 def _sound(file: BinaryIO) -> Content:
-    """PCM of any width, or floats, rounded to 16 bits."""
-    import wave
-
+    """PCM of any width, or floats, rounded to 16 bits. Raises ValueError for what is neither, or can't be meant."""
     import numpy as np
 
-    if (floats := _floats(file)) is not None:
-        return floats
-    file.seek(0)
-    with wave.open(file, "rb") as reader:
-        rate, channels, width = reader.getframerate(), reader.getnchannels(), reader.getsampwidth()
-        raw = reader.readframes(reader.getnframes())
-    if width == 2:
-        return sound(raw, rate, channels)
-    data = np.frombuffer(raw, np.uint8).reshape(-1, width)
-    wide = np.zeros((len(data), 4), np.uint8)
-    wide[:, 4 - width :] = data ^ np.uint8(0x80) if width == 1 else data  # 8 bits alone are unsigned
-    rounded = (wide.view("<i4").astype(np.int64) + (1 << 15)) >> 16
-    return sound(np.clip(rounded, -32768, 32767).astype("<i2").tobytes(), rate, channels)
+    from aigc_core.data.wav import wav_blocks, wav_form
 
-
-def _floats(file: BinaryIO) -> Content | None:
-    """Of 32 or 64-bit floats; None if the file holds something else. Raises ValueError if it can't be meant."""
-    import numpy as np
-
-    rate, channels, width, data = 0, 0, 0, None
-    for name, begin, size in riff_chunks(file):
-        file.seek(begin)
-        if name == b"fmt " and size >= 16:
-            tag, channels, rate, _, _, width = struct.unpack("<HHIIHH", file.read(16))
-            if tag != _FLOAT:
-                return None
-        elif name == b"data" and width:
-            data = file.read(size)
-            break
-    if data is None or not channels:
-        return None
-    if width not in (32, 64):
-        raise ValueError(f"floats of {width} bits, not 32 or 64")
-    step = channels * width // 8
-    values = np.frombuffer(data[: len(data) // step * step], f"<f{width // 8}").reshape(-1, channels)
+    form = wav_form(file, file.seek(0, 2))
+    if form is None:
+        raise ValueError("its sound is neither PCM nor floats")
+    blocks = list(wav_blocks(file, form, form.frames))
+    values = np.concatenate(blocks) if blocks else np.zeros((0, form.channels), np.int32)
+    if not form.floats:
+        rounded = np.clip((values.astype(np.int64) + (1 << 15)) >> 16, -32768, 32767)
+        return sound(rounded.astype("<i2").tobytes(), form.rate, form.channels)
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are not finite")
-    return sound(pcm(values.T.astype(np.float32)), rate, channels)
+    return sound(pcm(values.T.astype(np.float32)), form.rate, form.channels)
 
 
 def _quiet() -> warnings.catch_warnings[None]:
