@@ -235,8 +235,8 @@ def test_a_sound_of_floats_is_what_it_is_rounded_to(tmp_path: Path) -> None:
     for damaged, message in (
         (float_wav(np.array([0.5, np.nan], "<f4")), "values that are not finite"),
         (float_wav(np.array([0.5], "<f2")), "neither PCM nor floats"),
-        ((tmp_path / "float32.wav").read_bytes()[:9000], "truncated within its chunk b'data'"),
-        (float_wav(one, channels=0), "unknown format"),
+        ((tmp_path / "float32.wav").read_bytes()[:9000], "truncated: [0-9]+ bytes of sound"),
+        (float_wav(one, channels=0), "has no channels"),
     ):
         (tmp_path / "bad").write_bytes(damaged)
         with pytest.raises(DamagedFileError, match=f"bad: cannot be read.*{message}"):
