@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 import aigc_core
-from aigc_core.benchmark.ask import samplers
-from aigc_core.benchmark.work import labels_of
+from aigc_core.benchmark.ask import labels, samplers
 from aigc_core.weights.file import Weights
 
 FIGURES = {
@@ -45,7 +44,7 @@ def score(judge: Path, name: str, real: Path, fakes: Path) -> dict[str, float]:
 
 def draw(weights: Weights, sampler: str, out: Path, count: int = COUNT) -> None:
     """An `.npz` of `images` uint8 [N, H, W, C], and of `labels` [N] where the model is told of classes."""
-    classes = labels_of(weights, sampler)
+    classes = labels(weights.model.spec, sampler, weights.generator.data.classes)
     drawn = aigc_core.sample(weights, count=count, sampler=sampler, labels=classes)
     assert drawn is not None
     asked = {"labels": np.arange(count) % len(classes)} if classes else {}

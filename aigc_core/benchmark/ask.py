@@ -94,6 +94,12 @@ def samplers(spec: ModelSpec, classes: bool) -> list[str | None]:
     return [name for name, s in spec.samplers.items() if set(s.needs) <= given and not s.parts]
 
 
+def labels(spec: ModelSpec, sampler: str, classes: Sequence[str]) -> list[str]:
+    """The classes that samples are of in turn, where the model is told of them; else none."""
+    told = "label" in spec.conditions or "label" in spec.samplers[sampler].needs
+    return list(classes) if told else []
+
+
 def duration(seconds: float) -> str:
     """`90s`, `10m`, `1h30m`, as `--budget` takes it."""
     if seconds != int(seconds):

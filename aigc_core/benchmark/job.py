@@ -67,7 +67,7 @@ def bench(
 
     budget: seconds of each training, as those of `train`. models: ids or short names; by default all of the data's
     modality that can be trained on them. seeds: how many, from 0 on; or which. count: samples that are judged of each
-    sampler that needs nothing but a seed (and a label: sample i is of class i mod K). split: to judge by; by default the
+    sampler that needs nothing but a seed, or a class. split: to judge by; by default the
     first that was held out. features: the extractor (see `evaluate`); by default a classifier of the data's own
     classes, trained first where it is not there. size: of a folder of pictures.
     out: the folder of the table, `mnist-10m.md`; its rows and their pictures are beside it in `mnist-10m`. The weights

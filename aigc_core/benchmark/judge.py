@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,28 +49,29 @@ class Judge:
     def deciding(self) -> dict[str, Any]:
         return {"split": self.split, "features": self.features}
 
-    def cards(self, weights: Weights, sampler: str | None) -> list[MetricCard]:
-        """Every metric that fits, of what one sampler draws, or, for None, of the weights alone. Raises as `evaluate`."""
+    def cards(
+        self, weights: Weights, sampler: str | None, before: Sequence[MetricCard] = ()
+    ) -> list[MetricCard]:
+        """Every metric that fits, of what one sampler draws; for None of weights that are judged without samples.
+
+        before: what was found of the same weights by another sampler; what does not depend on that is not measured again.
+        Raises as `evaluate` does.
+        """
         drawn: dict[str, Any] = {}
         if sampler is not None:
             drawn = {"sampler": sampler, "count": self.count, "features": self.features}
-        return evaluate(
-            weights,
-            self.data,
-            split=self.split,
-            size=self.size,
-            registry=self.registry,
-            quiet=not self.progress.shown,
-            **drawn,
-        )
+        found = evaluate(
+            weights, self.data, split=self.split, size=self.size, registry=self.registry, quiet=not self.progress.shown,
+            metrics=[card.name for card in before if card.samples is not None], **drawn,
+        )  # fmt: skip
+        return [*found, *(card for card in before if card.samples is None)]
 
     def numbers(self, cards: Sequence[MetricCard]) -> dict[str, Number]:
         """The figures of cards, in their order; one that two metrics have is called after its metric, too."""
         found: dict[str, Number] = {}
         for card in cards:
             lower = self.registry.metrics[card.name].lower_is_better
-            intervals: Mapping[str, tuple[float, float] | None] = getattr(card, "intervals", {})
             for name, value in card.figures.items():
                 key = f"{card.name} {name}" if name in found else name
-                found[key] = Number(finite(value), intervals.get(name), card.name, lower)
+                found[key] = Number(finite(value), card.intervals.get(name), card.name, lower)
         return found

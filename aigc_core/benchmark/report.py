@@ -70,7 +70,7 @@ def page(title: str, data: str, asked: Mapping[str, Any], rows: Sequence[Row], f
     models, seeds = list(dict.fromkeys(row.model for row in rows)), sorted({row.seed for row in rows})
     parts = [
         f"# {title}",
-        _about(data, asked, bool(names)),
+        _about(data, asked, rows),
         f"    {command(data, dict(asked), models, seeds)}",
     ]
     parts.append(_machine(rows))
@@ -89,17 +89,15 @@ def page(title: str, data: str, asked: Mapping[str, Any], rows: Sequence[Row], f
     return "\n\n".join(parts) + "\n"
 
 
-def _about(data: str, asked: Mapping[str, Any], judged: bool) -> str:
+def _about(data: str, asked: Mapping[str, Any], rows: Sequence[Row]) -> str:
     text = (
         f"Each model, with all its defaults, trained on `{data}` for {duration(asked['budget'])} in all, measuring its "
-        f"speed included. "
+        f"speed included. Judged on the split `{asked['split']}`"
     )
-    if judged:
-        text += f"Judged on the split `{asked['split']}`"
-        if asked.get("features"):
-            text += f", by {asked['count']:,} samples of each sampler and the features `{asked['features']}`"
-        text += ". "
-    return text + "Made, and made again, by:"
+    if eyes := {row.facts["extractor"]["name"] for row in rows if row.facts.get("extractor")}:
+        named = " and ".join(f"`{name}`" for name in sorted(eyes))
+        text += f" by {asked['count']:,} samples of each sampler, as {named} sees them"
+    return f"{text}. Made, and made again, by:"
 
 
 def _machine(rows: Sequence[Row]) -> str:

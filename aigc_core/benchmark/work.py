@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from aigc_core.benchmark.ask import Ask, samplers
+from aigc_core.benchmark.ask import Ask, labels, samplers
 from aigc_core.benchmark.judge import Judge
 from aigc_core.benchmark.row import Row, Rows, stem
 from aigc_core.errors import BackendError, DamagedFileError, DataError, TrainingError
@@ -29,6 +29,7 @@ from aigc_core.weights.store import Store
 if TYPE_CHECKING:
     from aigc_core.data.dataset import Dataset
     from aigc_core.data.folder import Size
+    from aigc_core.evaluation.card import MetricCard
 
 ROW_FAILURES: Final = (TrainingError, BackendError, DataError, DamagedFileError)
 """What is the model's own trouble: a row that says so. All else ends the bench."""
@@ -98,18 +99,20 @@ class Bench:
         for remark in done.remarks:
             self.say(f"{done.weights}: {remark}")
         facts = _facts(done)
+        cards: list[MetricCard] = []
         for name in missing:
             started = time.perf_counter()
             try:
-                row = self._row(spec, name, seed, weights, facts)
+                cards = self.judge.cards(weights, name, cards)
+                row = self._row(spec, name, seed, weights, facts, cards)
             except ROW_FAILURES as error:
                 self._failed(spec, name, seed, error, facts)
                 continue
             self.rows.write(_timed(row, started))
 
     def _row(
-        self, spec: ModelSpec, sampler: str | None, seed: int, weights: Weights, facts: Mapping[str, Any]
-    ) -> Row:
+        self, spec: ModelSpec, sampler: str | None, seed: int, weights: Weights, facts: Mapping[str, Any], cards: list[MetricCard]
+    ) -> Row:  # fmt: skip
         sheet, speed = None, None
         if sampler is not None:
             drawn, speed = self._drawn(weights, sampler)
@@ -117,15 +120,15 @@ class Bench:
             drawn.save(self.rows.folder / sheet)
         elif spec.modality == "text":
             sheet = self._texts(spec, seed, weights)
-        cards = self.judge.cards(weights, sampler)
+        looked = [card.extractor for card in cards if card.extractor]
         return Row(
             self.asked(spec, sampler, seed), spec.id, sampler, seed, None, self.judge.numbers(cards),
-            {**facts, "samples_per_second": speed}, sheet,
+            {**facts, "samples_per_second": speed, "extractor": looked[0] if looked else None}, sheet,
         )  # fmt: skip
 
     def _drawn(self, weights: Weights, sampler: str) -> tuple[Samples, float]:
         """The samples of a sheet, and how many come a second, as `aigc sample` draws them."""
-        classes = labels_of(weights, sampler)
+        classes = labels(weights.model.spec, sampler, weights.generator.data.classes)
         count = len(classes) ** 2 if len(classes) in CLASSES else PICTURES
         common: dict[str, Any] = {"sampler": sampler, "labels": classes, "registry": self.registry}
         started = time.perf_counter()
@@ -171,13 +174,6 @@ class Bench:
         self.rows.write(
             Row(self.asked(spec, sampler, seed), spec.id, sampler, seed, said, {}, now, None),
         )
-
-
-def labels_of(weights: Weights, sampler: str) -> list[str]:
-    """The classes that samples are of in turn, where the model is told of them; else none."""
-    spec = weights.model.spec
-    told = "label" in spec.conditions or "label" in spec.samplers[sampler].needs
-    return list(weights.generator.data.classes) if told else []
 
 
 def _facts(done: Trained) -> dict[str, Any]:
