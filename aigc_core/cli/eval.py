@@ -49,7 +49,8 @@ def evaluate(
     from aigc_core.weights.store import Store
 
     found = Store().resolve(weights)  # before torch is imported: a mistake is answered at once
-    choose(registry, output_modality(read_header(found.path)), metrics)
+    header = read_header(found.path)
+    choose(registry, output_modality(header), str(header.record["model"]), metrics)
     readings(dict(reading))
     from aigc_core.evaluation.measure import evaluate
 
