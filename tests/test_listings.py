@@ -15,7 +15,7 @@ def test_models_can_be_filtered(aigc: Run) -> None:
         return [row["id"] for row in json.loads(aigc("models", "list", *arguments, "--json").out)]
 
     sounds = ["audio/tacotron", "audio/vae", "audio/vae-raw", "audio/vocoder"]
-    pictures = ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp"]
+    pictures = ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp", "vae/vq"]
     assert ids() == [*sounds, *pictures[:2], "text/gpt", "text/lstm", *pictures[2:]]
     assert ids("--can", "interpolate") == ["vae/conv", "vae/mlp"]
     assert ids("--can", "interpolate", "--can", "prior") == ["vae/conv", "vae/mlp"]
@@ -45,7 +45,7 @@ def test_a_models_page_tells_all_its_options(aigc: Run) -> None:
     assert short == text
 
 
-@pytest.mark.parametrize("model", ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp"])
+@pytest.mark.parametrize("model", ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp", "vae/vq"])
 def test_the_stated_number_of_parameters_is_true(
     model: str, aigc: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -44,6 +44,15 @@ VQ_SAMPLERS = {
         nfe="2",
         needs=("image",),
     ),
+    "restore": SamplerSpec(
+        sampler="aigc_vae.vq_samplers:VQRestore",
+        config="aigc_vae.config:VQRestoreOptions",
+        summary="fills in what a mask leaves out, with codes from the prior",
+        nfe="tries * rounds * (codes of a picture + 2)",
+        needs=("image",),
+        takes=("mask",),
+        block=16,
+    ),
 }
 
 

@@ -48,7 +48,7 @@ class InterpolateOptions(Options):
 
 class VQConfig(Options):
     codes: int = Field(512, ge=2, le=65536, description="vectors in the codebook")
-    code_size: int = Field(32, ge=1, le=1024, description="length of a vector of the codebook")
+    code_size: int = Field(32, ge=4, le=1024, description="length of a vector of the codebook")
     grid: int = Field(8, ge=2, le=64, description="rows and columns of codes a picture has at most")
     width: int = Field(32, ge=4, le=1024, description="channels of the finest layer; doubled at the next one")
     blocks: int = Field(2, ge=0, le=64, description="residual blocks at the grid, before it and after it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from aigc_core.specs import DataInfo, Output
 from aigc_vae.config import VQConfig
 from aigc_vae.vq_codebook import nearest
 from aigc_vae.vq_coder import decoder, encoder
-from aigc_vae.vq_prior import CodePrior
+from aigc_vae.vq_prior import CodePrior, log_likelihood
 
 
 class Passed(NamedTuple):
@@ -39,6 +40,8 @@ class VQVAE(Generator[VQConfig]):
     """
 
     codebook: Tensor
+    variance: Tensor
+    """Of a pixel given the codes, 0-d: the mean square of what the decoder is wrong by."""
 
     def __init__(self, config: VQConfig, data: DataInfo) -> None:
         super().__init__(config, data)
@@ -53,6 +56,7 @@ class VQVAE(Generator[VQConfig]):
         self.encoder = encoder(channels, widths, config.blocks, config.code_size)
         self.decoder = decoder(channels, widths, config.blocks, config.code_size)
         self.register_buffer("codebook", torch.zeros(config.codes, config.code_size))
+        self.register_buffer("variance", torch.tensor(1 / 12))
         self.prior = CodePrior(
             config.codes, self.places, config.prior_width, config.prior_heads, config.prior_layers
         )
@@ -69,13 +73,20 @@ class VQVAE(Generator[VQConfig]):
 
     def vectors(self, x: Tensor) -> Tensor:
         """Pictures [N, C, H, W] to what the encoder makes of them, [N, T, D] in the precision of x."""
-        height, width = x.shape[2:]
+        made: Tensor = self.encoder(self._whole(x).contiguous(memory_format=torch.channels_last))
+        vectors = made.to(x.dtype).permute(0, 2, 3, 1).reshape(len(x), self.places, -1)
+        # Of one length, so that the codebook need not follow the encoder's scale.
+        return F.layer_norm(vectors, vectors.shape[2:])
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """Pictures [N, C, H, W], or masks, filled up to whole cells."""
         cell = 2**self.levels
-        padding = (0, self.columns * cell - width, 0, self.rows * cell - height)
-        if any(padding):
-            x = F.pad(x, padding, mode="replicate")
-        made: Tensor = self.encoder(x.contiguous(memory_format=torch.channels_last))
-        return made.to(x.dtype).permute(0, 2, 3, 1).reshape(len(x), self.places, -1)
+        padding = (0, self.columns * cell - x.shape[3], 0, self.rows * cell - x.shape[2])
+        return F.pad(x, padding, mode="replicate") if any(padding) else x
+
+    def cells(self, masks: Tensor) -> Tensor:
+        """[N, T]: which cells of the grid the masks [N, 1, H, W] touch."""
+        return F.max_pool2d(self._whole(masks), 2**self.levels).flatten(1) > 0
 
     def encode(self, x: Tensor) -> Tensor:
         """Pictures [N, C, H, W] to codes [N, T] in 0 .. codes - 1, row by row of the grid."""
@@ -84,13 +95,22 @@ class VQVAE(Generator[VQConfig]):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes [N, T] to pictures [N, C, H, W] in [0, 1]."""
-        return self.decode_logits(self.codebook[codes]).sigmoid()
+        return self.paint(self.codebook[codes]).clamp(0, 1)
 
-    def decode_logits(self, vectors: Tensor) -> Tensor:
-        """[N, T, D] to pictures before the sigmoid, [N, C, H, W]."""
+    def paint(self, vectors: Tensor) -> Tensor:
+        """[N, T, D] to pictures [N, C, H, W], not yet clamped: a sigmoid, once it is saturated, learns no more."""
         grid = vectors.view(len(vectors), self.rows, self.columns, -1).permute(0, 3, 1, 2)
-        logits: Tensor = self.decoder(grid)
-        return logits[:, :, : self.data.shape[1], : self.data.shape[2]]
+        made: Tensor = self.decoder(grid)
+        return 0.5 + made[:, :, : self.data.shape[1], : self.data.shape[2]]
+
+    def negative_log_likelihood(self, x: Tensor) -> Tensor:
+        """[N]: an upper bound of -log p(x) of pictures [N, C, H, W], in nats a picture: -log p(codes) - log p(x | codes)
+        for the codes that the encoder names, which is the negative ELBO of its q(codes | x). The pixels are normal
+        about what the decoder makes, with `variance`."""
+        codes = self.encode(x)
+        error = (self.decode(codes) - x).square().flatten(1).sum(1)
+        pixels = 0.5 * x[0].numel() * torch.log(2 * math.pi * self.variance) + error / (2 * self.variance)
+        return pixels - log_likelihood(self.prior(codes).to(x.dtype), codes)
 
     def forward(self, x: Tensor, reconstruct: bool, model_codes: bool) -> Passed:
         """One pass in training: of the autoencoder, of the prior, or of both."""
@@ -103,8 +123,8 @@ class VQVAE(Generator[VQConfig]):
             quantised = self.codebook[codes].to(vectors.dtype)
             commitment = F.mse_loss(vectors, quantised)
             # Straight through: the decoder's gradient is the encoder's (section 3.2).
-            logits = self.decode_logits(vectors + (quantised - vectors).detach())
-            error = F.mse_loss(logits.to(x.dtype).sigmoid(), x)
+            made = self.paint(vectors + (quantised - vectors).detach())
+            error = F.mse_loss(made.to(x.dtype), x)
         if model_codes:
             nats = F.cross_entropy(self.prior(codes).flatten(0, 1).to(x.dtype), codes.flatten())
         return Passed(error, commitment, nats, vectors.detach(), codes)

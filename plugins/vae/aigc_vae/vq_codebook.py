@@ -90,5 +90,7 @@ class CodebookAverage(nn.Module):
         dead = ((self.usage < self.restart / len(self.usage)) | (self.usage == 0)).nonzero()[:, 0]
         fresh = held[held[:, -1].round() == 1, :-1].to(self.total.dtype)
         dead = dead[: len(fresh)]
-        self.usage[dead] = 1 / len(self.usage)
-        self.total[dead] = fresh[: len(dead)] / len(self.usage)
+        # Little more than what is dead: a code that gets nothing all the same is soon tried elsewhere.
+        start = 1.25 * max(self.restart, 0.01) / len(self.usage)
+        self.usage[dead] = start
+        self.total[dead] = fresh[: len(dead)] * start

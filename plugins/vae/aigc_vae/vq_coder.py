@@ -34,7 +34,7 @@ def encoder(channels: int, widths: list[int], blocks: int, code_size: int) -> nn
 
 
 def decoder(channels: int, widths: list[int], blocks: int, code_size: int) -> nn.Sequential:
-    """The way back, to logits [N, C, H, W]."""
+    """The way back, to pictures about 0, [N, C, H, W]."""
     inner = widths[-1]
     layers: list[nn.Module] = [nn.Conv2d(code_size, inner, 3, padding=1)]
     layers += [Residual(inner) for _ in range(blocks)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from aigc_core.interfaces import Batch, Engine, Metrics, Trainer
 from aigc_vae.config import VQTraining
@@ -27,7 +29,8 @@ class VQTrainer(Trainer[VQVAE, VQTraining]):
         ).to(engine.device)
         adam = torch.optim.Adam(coder, options.lr, fused=True)
         # Called when a batch is complete, be it of many parts.
-        adam.register_step_post_hook(lambda *_: self.follower.update(engine.mean))
+        adam.register_step_post_hook(self._follow)
+        self._errors: list[Tensor] = []
         self.optimizer = engine.optimizer(adam)
         prior = list(generator.prior.parameters())
         groups = [
@@ -50,6 +53,7 @@ class VQTrainer(Trainer[VQVAE, VQTraining]):
             likelihood = 0.5 * torch.log(self.engine.mean(made.squared_error).clamp_min(1e-6))
             loss = loss + likelihood + self.options.commitment * made.commitment
             self.follower.add(made.vectors, made.codes, self.engine.randn(len(batch), 2))
+            self._errors.append(made.squared_error.detach())
         if self.engine.unwrap(self.network) is not self.network:
             # All processes expect a gradient of each parameter.
             loss = loss + sum(p.sum() * 0 for p in self.generator.parameters())
@@ -68,6 +72,14 @@ class VQTrainer(Trainer[VQVAE, VQTraining]):
         if coder:
             return {"loss": loss.detach(), "squared_error": made.squared_error.detach()}
         return {"loss": loss.detach()}
+
+    @torch.no_grad()
+    def _follow(self, *_: Any) -> None:
+        """Moves what is no parameter: the codebook, and the variance of the pixels."""
+        self.follower.update(self.engine.mean)
+        error, self._errors = self.engine.mean(torch.stack(self._errors).mean()), []
+        variance = self.generator.variance
+        variance.lerp_(error.to(variance.dtype).clamp_min(1e-6), 1 - self.options.decay)
 
     def _set_rate(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
         for group in optimizer.param_groups:
