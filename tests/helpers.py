@@ -175,3 +175,17 @@ def write_pictures(
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode).save(path)
         paths.append(path)
     return paths
+
+
+def write_masks(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
+    """Masks, each white from another row down; size is (height, width)."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i in range(count):
+        mask = np.zeros(size, np.uint8)
+        mask[size[0] // 2 + i :] = 255
+        paths.append(folder / f"{i:03d}.png")
+        Image.fromarray(mask).save(paths[-1])
+    return paths

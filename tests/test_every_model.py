@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import data_of, lengthy, quick_options, small_options, write_pictures, write_sounds
+from helpers import (
+    data_of,
+    lengthy,
+    quick_options,
+    small_options,
+    write_masks,
+    write_pictures,
+    write_sounds,
+)
 
 from aigc_core import registry as registry_module
 from aigc_core.modality import default_ending
@@ -104,6 +112,8 @@ def given_to(model_id: str, sampler: str, folder: Path, trained: Callable[[str],
     given["options"] |= {option: str(trained(part)) for option, part in spec.parts.items()}
     if "image" in spec.needs:
         given["images"] = write_pictures(folder / "given", 3, (8, 8), "L")
+    if "mask" in (*spec.needs, *spec.takes):
+        given["masks"] = write_masks(folder / "masks", 2, (8, 8))
     if "sound" in spec.needs:
         given["sounds"] = write_sounds(folder / "given", 3)
     return given
