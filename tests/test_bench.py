@@ -89,7 +89,7 @@ def test_a_table_with_a_row_for_each_model_sampler_and_seed(
         assert (tmp_path / "out" / target).is_file()
     assert "(scans-1s/gan-mlp-prior-s0.png)" in page
     assert done.out.splitlines()[-1] == str(tmp_path / "out" / "scans-1s.md")
-    assert "4 of 4: vae/mlp, seed 1; about 1s left" in re.sub(r"about \w+ left", "about 1s left", done.err)
+    assert "4 of 4: gan/mlp, seed 1; about 1s left" in re.sub(r"about \w+ left", "about 1s left", done.err)
 
 
 def test_the_command_on_the_page_makes_it_again_and_trains_nothing(
@@ -216,8 +216,8 @@ def test_killed_it_goes_on_and_two_at_once_share_the_work(start: Any, tmp_path: 
         (["-n", "1"], 2, "-n must lie in 2 .. 10000000, not 1"),
         (["--data", "no-such"], 3, "no data set and no path 'no-such'"),
         (["--data", "digits"], 6, "digits: has no split to judge by (validation or test)"),
-        (["--split", "dev"], 6, "has no split 'dev'"),
-        (["--features", "eyes"], 3, "eyes"),
+        (["--split", "dev"], 3, "no folder"),
+        (["--features", "eyes"], 2, "no features 'eyes'; there are: own,"),
         (["text/gpt"], 6, "model 'text/gpt' is for text, 'scans' is image"),
         (["audio/tacotron", "--data", "SOUNDS"], 3, "no backend that is installed has a metric for audio"),
         (["vae/mlp", "--out", "FILE/there"], 8, "its folder is a file"),
@@ -295,7 +295,7 @@ def test_the_spread_over_seeds_and_the_best_sampler_of_each_model() -> None:
     assert "- `c/d`, seed 1: it | diverged" in page
     assert "Lower is better of fid." in page
     assert "2026-11-20 to 2026-11-22" in page
-    assert "    aigc bench --data set --budget 1m a/b c/d --seeds 3 -n 10\n" in page
+    assert "    aigc bench --data set --budget 1m a/b c/d --seeds 3 -n 10 --split test\n" in page
     assert report.best(report.groups(rows), "coverage", lower=False) == {("a/b", "plain")}
 
 

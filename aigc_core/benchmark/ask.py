@@ -19,6 +19,8 @@ MOST_SEEDS: Final = 1000
 FEWEST: Final = 2
 """Samples that can be judged: one has no spread."""
 MOST: Final = 10_000_000
+OWN: Final = "own"
+"""The extractor that is a classifier of the data's own classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,4 +127,8 @@ def command(data: str, asked: dict[str, Any], models: Sequence[str], seeds: Sequ
     words = ["aigc", "bench", "--data", data, "--budget", duration(asked["budget"]), *models]
     words += ["--seeds", str(len(seeds))] if several else [w for s in seeds for w in ("--seed", str(s))]
     words += ["-n", str(asked["count"])] + (["--split", asked["split"]] if asked["split"] else [])
+    if asked.get("features") not in (None, OWN):
+        words += ["--features", asked["features"]]
+    if asked.get("size"):
+        words += ["--size", "x".join(map(str, asked["size"]))]
     return shlex.join(words)

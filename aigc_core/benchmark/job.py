@@ -129,23 +129,23 @@ def _judge(
     asked: Ask, dataset: Dataset, features: str | None, size: Size | None, registry: Registry, progress: Progress, rows: Rows
 ) -> Judge:  # fmt: skip
     """Makes ready what all are judged by, before the first training."""
-    split = _split(asked, size, registry, progress)
+    held_out = _held_out(asked, size, registry, progress)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if dataset.info.modality != "image":
         features = None
-    judge = Judge(asked.data, split, asked.count, features, size, device, registry, progress)
+    judge = Judge(asked.data, held_out.split, asked.count, features, size, device, registry, progress)
     with rows.alone("features", wait=True):
-        return judge.ready(dataset)
+        return judge.ready(dataset, held_out)
 
 
-def _split(asked: Ask, size: Size | None, registry: Registry, progress: Progress) -> str:
-    """The split to judge by. Raises DataError where there is none."""
+def _held_out(asked: Ask, size: Size | None, registry: Registry, progress: Progress) -> Dataset:
+    """What is judged by. Raises DataError where there is nothing."""
     known = registry.datasets.get(asked.data)
     for split in (asked.split,) if asked.split else HELD_OUT:
         if known is not None and split not in known.splits and not asked.split:
             continue
         try:
-            return open_data(asked.data, registry, split=split, size=size, track=progress.track).split
+            return open_data(asked.data, registry, split=split, size=size, track=progress.track)
         except DataError:
             if asked.split or known is not None:
                 raise

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from aigc_core.benchmark.ask import OWN
 from aigc_core.benchmark.row import Number, finite
+from aigc_core.evaluation.extractors.choice import check, extractor
 from aigc_core.evaluation.features import train_features
 from aigc_core.evaluation.measure import evaluate
 
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
     from aigc_core.progress import Progress
     from aigc_core.registry import Registry
     from aigc_core.weights.file import Weights
-
-OWN: Final = "own"
-"""The classifier of the data's own classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +36,22 @@ class Judge:
     registry: Registry
     progress: Progress
 
-    def ready(self, dataset: Dataset) -> Judge:
-        """Itself, with the extractor trained that is to be used, where it must be and is not there yet."""
-        if dataset.info.modality != "image" or self.features not in (None, OWN):
+    def ready(self, dataset: Dataset, held_out: Dataset) -> Judge:
+        """Itself, with the extractor there that is to be used: trained where it is the data's own and not there yet.
+
+        Raises UsageError for an unknown one, NotFoundError for one that is not there, DataError.
+        """
+        if dataset.info.modality != "image":
             return self
-        if not dataset.info.classes:
-            return self
-        train_features(self.data, size=self.size, registry=self.registry, progress=self.progress)
-        return replace(self, features=OWN)
+        check(self.features)
+        features = OWN if self.features is None and dataset.info.classes else self.features
+        if features == OWN:
+            train_features(self.data, size=self.size, registry=self.registry, progress=self.progress)
+        extractor(features, held_out, self.data)  # what is wrong with it is said before anything is trained
+        return replace(self, features=features)
 
     def deciding(self) -> dict[str, Any]:
+        """What figures depend on, beside the samples' number."""
         return {"split": self.split, "features": self.features}
 
     def cards(
