@@ -45,7 +45,7 @@ def test_what_samplers_are_fitted_to_is_in_the_file_and_the_same_each_time(
     assert again.record["tensors_digest"] == done.record["tensors_digest"]
     alone = tmp_path / "moved.safetensors"  # a file stands for itself
     alone.write_bytes(done.path.read_bytes())
-    for sampler in declared:
+    for sampler in (name for name in declared if not SPECS[model].samplers[name].needs):
         drawn = sample(alone, count=2, sampler=sampler)
         assert drawn is not None
         assert len(drawn) == 2
