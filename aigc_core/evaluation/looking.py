@@ -67,9 +67,9 @@ def of_samples(request: Request, extractor: Extractor, progress: Progress) -> Fe
     folder = _folder()
     with storage_errors(folder):
         make_folder(folder)
-        file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- mapped, it lives as long as the features
+        file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- closed once it is mapped
     columns = extractor.width + len(extractor.classes)
-    with storage_errors(folder):
+    with storage_errors(folder), file:
         _look(
             extractor,
             _batches(_drawn(request), extractor.batch),
@@ -80,7 +80,9 @@ def of_samples(request: Request, extractor: Extractor, progress: Progress) -> Fe
             progress,
         )
         file.flush()
-        found = np.memmap(file, np.float32, "r", shape=(request.count, columns))
+        found = np.memmap(
+            file, np.float32, "r", shape=(request.count, columns)
+        )  # it lives as long as the features
     return _features(found, extractor.width, _asked(request, extractor.classes))
 
 
