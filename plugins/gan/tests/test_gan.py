@@ -170,7 +170,9 @@ def test_learning_rates_fall_to_nothing_in_the_last_share_of_the_steps() -> None
     for step in (0, 50, 75, 99):
         trainer.engine.begin(step)  # type: ignore[attr-defined]
         trainer.set_learning_rates()
-        rates.append([o.param_groups[0]["lr"] for o in (trainer.generator_optimizer, trainer.critic_optimizer)])
+        rates.append(
+            [o.param_groups[0]["lr"] for o in (trainer.generator_optimizer, trainer.critic_optimizer)]
+        )
     expected = [(1e-3, 4e-3), (1e-3, 4e-3), (5e-4, 2e-3), (2e-5, 8e-5)]
     assert rates == [pytest.approx(pair) for pair in expected]
 
