@@ -25,13 +25,13 @@ class Restore(Sampler[LatentGenerator, RestoreOptions]):
         fill = torch.zeros_like(images[:, :1]) if block.masks is None else block.masks
         z = block.randn(max(options.candidates, options.restarts), generator.latent)
         result = torch.zeros_like(images)
-        with torch.inference_mode(False), torch.enable_grad():
-            for row in block.rows:
-                label = None if block.labels is None else int(block.labels[row])
+        for row in block.rows:
+            label = None if block.labels is None else int(block.labels[row])
+            with torch.inference_mode(False), torch.enable_grad():
                 search = Search(generator, images[row].clone(), 1 - fill[row].clone(), label, options)
                 made, error = search.best(z[row].clone())
-                result[row] = made
-                block.note(row, error=round(error, 6))
+            result[row] = made
+            block.note(row, error=round(error, 6))
         if block.masks is not None:
             result = torch.where(fill > 0, result, images)
         return result
