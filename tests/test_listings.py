@@ -15,10 +15,12 @@ def test_models_can_be_filtered(aigc: Run) -> None:
         return [row["id"] for row in json.loads(aigc("models", "list", *arguments, "--json").out)]
 
     sounds = ["audio/tacotron", "audio/vae", "audio/vae-raw", "audio/vocoder"]
-    pictures = ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp"]
+    pictures = ["gan/dcgan", "gan/mlp", "vae/conditional", "vae/conv", "vae/mlp", "vae/rae"]
     assert ids() == [*sounds, *pictures[:2], "text/gpt", "text/lstm", *pictures[2:]]
-    assert ids("--can", "interpolate") == ["vae/conv", "vae/mlp"]
-    assert ids("--can", "interpolate", "--can", "prior") == ["vae/conv", "vae/mlp"]
+    assert ids("--can", "interpolate") == ["vae/conditional", "vae/conv", "vae/mlp", "vae/rae"]
+    assert ids("--can", "interpolate", "--can", "prior") == [
+        "vae/conditional", "vae/conv", "vae/mlp", "vae/rae",
+    ]  # fmt: skip
     assert ids("--modality", "image") == pictures
     assert ids("--modality", "text") == ["text/gpt", "text/lstm"]
     assert ids("--modality", "audio") == sounds
