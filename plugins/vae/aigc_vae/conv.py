@@ -34,6 +34,7 @@ class ConvVAE(VAE):
         super().__init__(config, data, likelihood, classes)
         channels, height, width = data.shape
         depth = max(1, round(math.log2(max(height, width) / 7)))
+        depth = min(depth, int(math.log2(min(height, width))))  # of a narrow strip a row of cells is left
         widths = [max(4, _channels(config.width, level, depth)) for level in range(depth + 1)]
         *widths, top = widths
 

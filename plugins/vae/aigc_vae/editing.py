@@ -26,13 +26,8 @@ class Restore(Sampler[VAE, RestoreOptions]):
         if masks is None:
             return self._round(generator, block, given, False)
         hidden = masks > 0.5
-        x = torch.where(
-            hidden,
-            generator.decode(
-                generator.prior(torch.zeros_like(block.randn(generator.latent))), generator.labels_of(block)
-            ),
-            given,
-        )
+        middle = generator.prior(torch.zeros(block.size, generator.latent, device=block.device))
+        x = torch.where(hidden, generator.decode(middle, generator.labels_of(block)), given)
         for number in range(self.options.rounds):
             made = self._round(generator, block, x, 2 * number < self.options.rounds)
             x = torch.where(hidden, made, given)

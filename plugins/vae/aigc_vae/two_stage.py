@@ -18,21 +18,27 @@ Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 class SecondStage(nn.Module):
-    """Two hidden layers to a latent as large as that of the first stage, and two back; both are told the class."""
+    """Two hidden layers to a latent as large as that of the first stage, and two back; both are told the class, and both
+    are added to what they are given. So it begins as the normal distribution with the latents' mean and covariance.
+    """
 
     def __init__(self, size: int, classes: int) -> None:
         super().__init__()
         self.size, self.classes = size, classes
         self.encoder = _layers(size + classes, 2 * size)
         self.decoder = _layers(size + classes, size)
+        with torch.no_grad():
+            for network in (self.encoder, self.decoder):
+                network[-1].weight.mul_(0.1)
+            self.encoder[-1].bias[size:] = -3.0
 
     def forward(self, z: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised latents [N, D] through the second latent and back: [N, D], and the KL term in nats, 0-d."""
+        """Whitened latents [N, D] through the second latent and back: [N, D], and the KL term in nats, 0-d."""
         mean, log_variance = self.encoder(told(z, labels, self.classes)).chunk(2, dim=1)
-        log_variance = log_variance.clamp(-20, 10)
+        mean, log_variance = z + mean, log_variance.clamp(-20, 10)
         u = mean + noise * (0.5 * log_variance).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
-        return self.decoder(told(u, labels, self.classes)), kl
+        return u + self.decoder(told(u, labels, self.classes)), kl
 
 
 def fit_second_stage(
@@ -42,8 +48,8 @@ def fit_second_stage(
     with torch.inference_mode(False), torch.enable_grad():
         z = latents.clone().float()
         told_labels = None if labels is None else labels.clone()
-        shift, scale = z.mean(0), z.std(0, correction=0).clamp_min(1e-6)
-        z = (z - shift) / scale
+        shift, scale = z.mean(0), _factor(z)
+        z = torch.linalg.solve_triangular(scale, (z - shift).T, upper=False).T.contiguous()
         stream = torch.Generator().manual_seed(seed % 2**63)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % 2**63)
@@ -77,8 +83,8 @@ def draw_second_stage(
     h = told(u, labels, layers[0].shape[1] - size)
     h = F.silu(F.linear(h, layers[0], layers[1]))
     h = F.silu(F.linear(h, layers[2], layers[3]))
-    z = F.linear(h, layers[4], layers[5]) + noise * fitted["spread"].to(u.dtype)
-    return fitted["shift"].to(u.dtype) + z * fitted["scale"].to(u.dtype)
+    z = u + F.linear(h, layers[4], layers[5]) + noise * fitted["spread"].to(u.dtype)
+    return fitted["shift"].to(u.dtype) + F.linear(z, fitted["scale"].to(u.dtype))
 
 
 def told(z: Tensor, labels: Tensor | None, classes: int) -> Tensor:
@@ -86,6 +92,13 @@ def told(z: Tensor, labels: Tensor | None, classes: int) -> Tensor:
     if labels is None or not classes:
         return z
     return torch.cat([z, F.one_hot(labels, classes).to(z.dtype)], dim=1)
+
+
+def _factor(z: Tensor) -> Tensor:
+    """[D, D] Cholesky's factor of the covariance of latents [N, D], a little of their variance added to each number's."""
+    covariance = torch.cov(z.double().T, correction=0).view(z.shape[1], z.shape[1])
+    ridge = max(1e-4 * float(covariance.diagonal().mean()), 1e-8)
+    return torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance), device=z.device)).to(z.dtype)
 
 
 def _layers(size: int, out: int) -> nn.Sequential:
