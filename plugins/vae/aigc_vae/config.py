@@ -47,7 +47,7 @@ class InterpolateOptions(Options):
 
 
 class VQConfig(Options):
-    codes: int = Field(512, ge=2, le=65536, description="vectors in the codebook")
+    codes: int = Field(256, ge=2, le=65536, description="vectors in the codebook")
     code_size: int = Field(32, ge=4, le=1024, description="length of a vector of the codebook")
     grid: int = Field(8, ge=2, le=64, description="rows and columns of codes a picture has at most")
     width: int = Field(32, ge=4, le=1024, description="channels of the finest layer; doubled at the next one")
@@ -68,7 +68,10 @@ class VQTraining(TrainingOptions):
     lr: float = Field(2e-3, gt=0, le=10, description="peak learning rate of encoder and decoder")
     prior_lr: float = Field(2e-3, gt=0, le=10, description="peak learning rate of the prior")
     autoencoder: float = Field(
-        0.6, gt=0, lt=1, description="share of the steps that fit encoder and decoder; the others fit the prior"
+        0.5,
+        gt=0,
+        lt=1,
+        description="share of the steps that fit encoder and decoder; the others fit the prior",
     )
     commitment: float = Field(
         0.25, ge=0, le=100, description="weight of what keeps the encoder near the codebook"
@@ -77,11 +80,15 @@ class VQTraining(TrainingOptions):
     restart: float = Field(
         0.05, ge=0, le=1, description="codes used less than so much of the mean are restarted; 0 for none"
     )
-    warmup: float = Field(0.03, ge=0, lt=1, description="share of its steps in which a rate rises; then a cosine")
+    warmup: float = Field(
+        0.03, ge=0, lt=1, description="share of its steps in which a rate rises; then a cosine"
+    )
 
 
 class VQPriorOptions(Options):
-    temperature: float = Field(1.0, ge=0, le=10, description="of the codes' distribution; 0 for the likeliest")
+    temperature: float = Field(
+        1.0, ge=0, le=10, description="of the codes' distribution; 0 for the likeliest"
+    )
     top_k: int = Field(0, ge=0, le=65536, description="draw among so many of the likeliest codes; 0 for all")
 
 
@@ -91,4 +98,6 @@ class VQReconstructOptions(Options):
 
 class VQRestoreOptions(VQPriorOptions):
     tries: int = Field(8, ge=1, le=256, description="drawn for each picture; the best fitting one is kept")
-    rounds: int = Field(2, ge=1, le=16, description="times that what was drawn is encoded again with the rest")
+    rounds: int = Field(
+        2, ge=1, le=16, description="times that what was drawn is encoded again with the rest"
+    )

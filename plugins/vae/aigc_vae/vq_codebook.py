@@ -61,7 +61,9 @@ class CodebookAverage(nn.Module):
         slots = SLOTS * self.batch_size
         slot = (uniform[:, 0] * slots).long().clamp_(max=slots - 1)
         place = (uniform[:, 1] * places).long().clamp_(max=places - 1)
-        thrown = torch.cat([vectors[torch.arange(count, device=place.device), place], flat.new_ones(count, 1)], 1)
+        thrown = torch.cat(
+            [vectors[torch.arange(count, device=place.device), place], flat.new_ones(count, 1)], 1
+        )
         held = flat.new_zeros(slots, size + 1).index_add_(0, slot, thrown)
         sums = (n, s, held, flat.new_full((1,), float(count)))
         if self._sums is not None:
@@ -76,7 +78,8 @@ class CodebookAverage(nn.Module):
         sums, self._sums = self._sums, None
         whole = mean(torch.cat([part.flatten() for part in sums]))
         n, s, held, count = (
-            part.view_as(before) for part, before in zip(whole.split([p.numel() for p in sums]), sums, strict=True)
+            part.view_as(before)
+            for part, before in zip(whole.split([p.numel() for p in sums]), sums, strict=True)
         )
         vectors = n.sum()
         self.usage.lerp_((n / vectors).to(self.usage.dtype), 1 - self.decay)

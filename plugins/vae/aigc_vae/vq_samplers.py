@@ -54,7 +54,9 @@ class VQRestore(Sampler[VQVAE, VQRestoreOptions]):
         mean = (x * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp_min(1)
         filled = torch.lerp(x, mean, hole)
         for number in range(rounds):
-            codes, fit = self._drawn(generator, generator.encode(filled), unknown, uniform[:, number].flatten(0, 1))
+            codes, fit = self._drawn(
+                generator, generator.encode(filled), unknown, uniform[:, number].flatten(0, 1)
+            )
             made = generator.decode(codes)
             filled = torch.where(hole > 0, torch.lerp(x, made, hole), x)
         error = ((made - x) * known).square().sum((1, 2, 3))
