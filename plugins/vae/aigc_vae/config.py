@@ -100,7 +100,7 @@ class InterpolateOptions(Options):
 
 
 class VQConfig(Options):
-    codes: int = Field(512, ge=2, le=65536, description="vectors in the codebook")
+    codes: int = Field(256, ge=2, le=65536, description="vectors in the codebook")
     code_size: int = Field(32, ge=4, le=1024, description="length of a vector of the codebook")
     grid: int = Field(8, ge=2, le=64, description="rows and columns of codes a picture has at most")
     width: int = Field(32, ge=4, le=1024, description="channels of the finest layer; doubled at the next one")
@@ -121,7 +121,7 @@ class VQTraining(TrainingOptions):
     lr: float = Field(2e-3, gt=0, le=10, description="peak learning rate of encoder and decoder")
     prior_lr: float = Field(2e-3, gt=0, le=10, description="peak learning rate of the prior")
     autoencoder: float = Field(
-        0.6,
+        0.5,
         gt=0,
         lt=1,
         description="share of the steps that fit encoder and decoder; the others fit the prior",

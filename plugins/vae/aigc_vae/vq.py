@@ -58,7 +58,7 @@ class VQVAE(Generator[VQConfig]):
         self.register_buffer("codebook", torch.zeros(config.codes, config.code_size))
         self.register_buffer("variance", torch.tensor(1 / 12))
         self.prior = CodePrior(
-            config.codes, self.places, config.prior_width, config.prior_heads, config.prior_layers
+            config.codes, self.rows, self.columns, config.prior_width, config.prior_heads, config.prior_layers
         )
         self.to(memory_format=torch.channels_last)
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+NEIGHBOURS: Final = ((0, -1), (-1, 0), (-1, -1), (-1, 1))
+"""Rows and columns from a place to those before it that it is told of at once: left, above, and beside that. A strange
+place has to learn to look for them by attention, which takes most of a short training."""
 
 
 class Layer(nn.Module):
@@ -54,14 +59,15 @@ def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class CodePrior(nn.Module):
-    """p(codes) = prod_t p(code t | codes before t) over the T places of a grid and K codes."""
+    """p(codes) = prod_t p(code t | codes before t) over the T = rows * columns places of a grid and K codes, read row by
+    row."""
 
-    def __init__(self, codes: int, places: int, width: int, heads: int, layers: int) -> None:
+    def __init__(self, codes: int, rows: int, columns: int, width: int, heads: int, layers: int) -> None:
         super().__init__()
-        self.codes, self.places = codes, places
-        self.embedding = nn.Embedding(codes + 1, width)
-        """Row K is what stands before the first code."""
-        self.position = nn.Parameter(0.02 * torch.randn(places, width))
+        self.codes, self.rows, self.columns = codes, rows, columns
+        self.embedding = nn.Embedding(len(NEIGHBOURS) * (codes + 1), width)
+        """A table for each neighbour; the last row of each is for one that is outside the grid."""
+        self.position = nn.Parameter(0.02 * torch.randn(rows * columns, width))
         self.layers = nn.ModuleList(Layer(width, heads, layers) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, codes)
@@ -70,8 +76,12 @@ class CodePrior(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """[N, T] to the logits of each given those before it, [N, T, K]."""
-        before = F.pad(codes[:, :-1], (1, 0), value=self.codes)
-        x = self.embedding(before) + self.position
+        grid = F.pad(codes.view(-1, self.rows, self.columns), (1, 1, 1, 0), value=self.codes)
+        known = [
+            grid[:, 1 + up : 1 + up + self.rows, 1 + right : 1 + right + self.columns]
+            for up, right in NEIGHBOURS
+        ]
+        x = self._embedded(torch.stack(known, 3).flatten(1, 2)) + self.position
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))  # a residual stream of half the bytes
         for layer in self.layers:
@@ -79,21 +89,29 @@ class CodePrior(nn.Module):
         logits: Tensor = self.head(self.norm(x))
         return logits
 
-    def draw(self, rows: int, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """[rows, T] codes, place by place: choose(t, logits [rows, K]) names those at t. Keys and values are kept, so
+    def draw(self, count: int, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """[count, T] codes, place by place: choose(t, logits [count, K]) names those at t. Keys and values are kept, so
         that a place costs one pass over it alone."""
-        weight = self.position
+        weight, places = self.position, self.rows * self.columns
         heads, width = self.layers[0].heads, weight.shape[1]  # type: ignore[union-attr]
-        shape = (len(self.layers), 2, rows, heads, self.places, width // heads)  # type: ignore[operator]
+        shape = (len(self.layers), 2, count, heads, places, width // heads)  # type: ignore[operator]
         past = weight.new_zeros(shape)
-        codes = torch.full((rows, self.places + 1), self.codes, device=weight.device)
-        for place in range(self.places):
-            x = (self.embedding(codes[:, place]) + weight[place])[:, None]
+        grid = torch.full((count, 1 + self.rows, self.columns + 2), self.codes, device=weight.device)
+        for place in range(places):
+            row, column = 1 + place // self.columns, 1 + place % self.columns
+            known = torch.stack([grid[:, row + up, column + right] for up, right in NEIGHBOURS], 1)
+            x = (self._embedded(known) + weight[place])[:, None]
             for layer, kept in zip(self.layers, past, strict=True):
                 x = layer(x, kept, place)
             logits = self.head(self.norm(x))[:, 0].to(weight.dtype)
-            codes[:, place + 1] = choose(place, logits)
-        return codes[:, 1:]
+            grid[:, row, column] = choose(place, logits)
+        return grid[:, 1:, 1:-1].flatten(1)
+
+    def _embedded(self, known: Tensor) -> Tensor:
+        """The codes of the neighbours [..., 4] to the sum of their embeddings [..., width]."""
+        tables = torch.arange(len(NEIGHBOURS), device=known.device) * (self.codes + 1)
+        embedded: Tensor = self.embedding(known + tables).sum(-2)
+        return embedded
 
 
 def log_likelihood(logits: Tensor, codes: Tensor) -> Tensor:

@@ -166,13 +166,13 @@ def test_without_restarts_a_dead_code_stays() -> None:
 
 
 def test_a_code_is_told_only_what_comes_before_it() -> None:
-    prior = model().prior
+    prior = model().prior.double()  # what a far place is told is little, before it has learnt
     codes = torch.randint(0, 16, (3, 16))
     logits = prior(codes)
     for place in (0, 7, 15):
         other = codes.clone()
         other[:, place] = (other[:, place] + 1) % 16
-        changed = (prior(other) - logits).abs().amax((0, 2)) > 1e-6
+        changed = (prior(other) - logits).abs().amax((0, 2)) > 1e-13
         assert not changed[: place + 1].any()
         assert changed[place + 1 :].all()
 
@@ -195,7 +195,7 @@ def test_codes_drawn_with_kept_keys_have_the_logits_of_a_whole_pass() -> None:
 def test_the_log_likelihood_is_that_of_a_distribution() -> None:
     """Of all sequences of two codes the probabilities add up to 1."""
     torch.manual_seed(0)
-    prior = CodePrior(3, 2, 16, 2, 1)
+    prior = CodePrior(3, 1, 2, 16, 2, 1)
     every = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     assert log_likelihood(prior(every), every).exp().sum().item() == pytest.approx(1, rel=1e-5)
 
