@@ -24,7 +24,9 @@ from aigc_core.weights.header import read_header
 
 SPECS = registry_module.default().models
 FITTED = sorted(i for i, spec in SPECS.items() if any(s.fitted for s in spec.samplers.values()))
-FILLING = [(i, n) for i, spec in SPECS.items() for n, s in spec.samplers.items() if "mask" in (*s.needs, *s.takes)]
+FILLING = [
+    (i, n) for i, spec in SPECS.items() for n, s in spec.samplers.items() if "mask" in (*s.needs, *s.takes)
+]
 
 
 def trained(model: str, name: str = "w") -> Trained:
@@ -32,7 +34,9 @@ def trained(model: str, name: str = "w") -> Trained:
 
 
 @pytest.mark.parametrize("model", FITTED)
-def test_what_samplers_are_fitted_to_is_in_the_file_and_the_same_each_time(model: str, tmp_path: Path) -> None:
+def test_what_samplers_are_fitted_to_is_in_the_file_and_the_same_each_time(
+    model: str, tmp_path: Path
+) -> None:
     done = trained(model)
     declared = {name for name, spec in SPECS[model].samplers.items() if spec.fitted}
     kept = {name.split(".")[1] for name in read_header(done.path).tensors if name.startswith("sampler.")}
@@ -109,7 +113,10 @@ def test_what_a_mask_keeps_is_kept_and_a_replay_wants_the_same_mask(
 
 @pytest.mark.parametrize(
     ("size", "value", "words"),
-    [((9, 8), 255, "9x8, but the weights make 8x8"), ((8, 8), 0, "a mask without white, so there is nothing to fill")],
+    [
+        ((9, 8), 255, "9x8, but the weights make 8x8"),
+        ((8, 8), 0, "a mask without white, so there is nothing to fill"),
+    ],
 )
 def test_a_mask_that_does_not_fit_is_one_line(
     size: tuple[int, int], value: int, words: str, tmp_path: Path

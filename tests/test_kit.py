@@ -29,7 +29,7 @@ from aigc_core.testing.checks import runs, training
 from aigc_core.testing.kit import all_checks, outcomes
 from aigc_core.testing.material import real_data
 
-SOURCE = Path(__file__).resolve().parents[1] / "plugins" / "gan" / "aigc_gan"
+SOURCE = Path(__file__).resolve().parent / "mutant"
 MODULES = ("__init__.py", "config.py", "dcgan.py", "samplers.py", "trainer.py")
 
 METADATA = """\
@@ -440,13 +440,7 @@ def install(site: Site, *edits: Edit) -> None:
     package, info = site.path / "aigc_mutant", site.path / "aigc_mutant-1.0.dist-info"
     package.mkdir(), info.mkdir()
     for name in MODULES:
-        text = (SOURCE / name).read_text(encoding="utf-8")
-        if name == "__init__.py":  # one model is enough
-            head, _, tail = text.partition('    registry.add(\n        ModelSpec(\n            id="gan/mlp"')
-            text = head + tail[tail.index("    registry.add(\n") :]
-        (package / name).write_text(
-            text.replace("aigc_gan", "aigc_mutant").replace("gan/", "mutant/"), encoding="utf-8"
-        )
+        (package / name).write_text((SOURCE / name).read_text(encoding="utf-8"), encoding="utf-8")
     (info / "METADATA").write_text(METADATA)
     (info / "entry_points.txt").write_text("[aigc.v1]\nmutant = aigc_mutant\n")
     files = [f"aigc_mutant/{name}" for name in MODULES]

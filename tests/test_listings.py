@@ -15,10 +15,12 @@ def test_models_can_be_filtered(aigc: Run) -> None:
         return [row["id"] for row in json.loads(aigc("models", "list", *arguments, "--json").out)]
 
     sounds = ["audio/tacotron", "audio/vae", "audio/vae-raw", "audio/vocoder"]
-    pictures = ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp"]
-    assert ids() == [*sounds, *pictures[:2], "text/gpt", "text/lstm", *pictures[2:]]
-    assert ids("--can", "interpolate") == ["vae/conv", "vae/mlp"]
-    assert ids("--can", "interpolate", "--can", "prior") == ["vae/conv", "vae/mlp"]
+    gans = ["gan/conditional", "gan/dcgan", "gan/mlp", "gan/resnet"]
+    vaes = ["vae/conditional", "vae/conv", "vae/mlp", "vae/rae", "vae/vq"]
+    pictures = gans + vaes
+    assert ids() == [*sounds, *gans, "text/gpt", "text/lstm", *vaes]
+    assert ids("--can", "interpolate") == pictures[:-1]
+    assert ids("--can", "top-by-critic", "--can", "prior") == gans
     assert ids("--modality", "image") == pictures
     assert ids("--modality", "text") == ["text/gpt", "text/lstm"]
     assert ids("--modality", "audio") == sounds
@@ -45,7 +47,10 @@ def test_a_models_page_tells_all_its_options(aigc: Run) -> None:
     assert short == text
 
 
-@pytest.mark.parametrize("model", ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp"])
+@pytest.mark.parametrize(
+    "model", [*(f"gan/{n}" for n in ("conditional", "dcgan", "mlp", "resnet")),
+              *(f"vae/{n}" for n in ("conditional", "conv", "mlp", "rae", "vq"))]
+)  # fmt: skip
 def test_the_stated_number_of_parameters_is_true(
     model: str, aigc: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

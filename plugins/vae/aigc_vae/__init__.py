@@ -29,6 +29,32 @@ SAMPLERS = {
     ),
 }
 
+VQ_SAMPLERS = {
+    "prior": SamplerSpec(
+        sampler="aigc_vae.vq_samplers:VQPrior",
+        config="aigc_vae.config:VQPriorOptions",
+        summary="codes from the prior, one after the other",
+        nfe="codes of a picture + 1",
+        block=256,
+    ),
+    "reconstruct": SamplerSpec(
+        sampler="aigc_vae.vq_samplers:VQReconstruct",
+        config="aigc_vae.config:VQReconstructOptions",
+        summary="encodes given pictures and decodes them again",
+        nfe="2",
+        needs=("image",),
+    ),
+    "restore": SamplerSpec(
+        sampler="aigc_vae.vq_samplers:VQRestore",
+        config="aigc_vae.config:VQRestoreOptions",
+        summary="fills in what a mask leaves out, with codes from the prior",
+        nfe="tries * rounds * (codes of a picture + 2)",
+        needs=("image",),
+        takes=("mask",),
+        block=16,
+    ),
+}
+
 
 @hookimpl
 def aigc_register_models(registry: Registrar) -> None:
@@ -63,5 +89,21 @@ def aigc_register_models(registry: Registrar) -> None:
             trainer_config="aigc_vae.config:VAETraining",
             data=data,
             samplers=SAMPLERS,
+        )
+    )
+    registry.add(
+        ModelSpec(
+            id="vae/vq",
+            summary="Vector-quantised VAE with a transformer prior over its codes",
+            modality="image",
+            license="MIT",
+            paper="van den Oord et al. 2017, arXiv:1711.00937",
+            params="2.3 M at 1x28x28",
+            generator="aigc_vae.vq:VQVAE",
+            config="aigc_vae.config:VQConfig",
+            trainer="aigc_vae.vq_trainer:VQTrainer",
+            trainer_config="aigc_vae.config:VQTraining",
+            data=DataNeeds(modality="image", smallest=(1, 8, 8), largest=(4, 256, 256)),
+            samplers=VQ_SAMPLERS,
         )
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from aigc_core.options import Field, Options, TrainingOptions
 
 
@@ -42,3 +44,51 @@ class ReconstructOptions(Options):
 
 class InterpolateOptions(Options):
     steps: int = Field(8, ge=1, le=10000, description="samples from one end of a walk to the next")
+
+
+class VQConfig(Options):
+    codes: int = Field(512, ge=2, le=65536, description="vectors in the codebook")
+    code_size: int = Field(32, ge=4, le=1024, description="length of a vector of the codebook")
+    grid: int = Field(8, ge=2, le=64, description="rows and columns of codes a picture has at most")
+    width: int = Field(32, ge=4, le=1024, description="channels of the finest layer; doubled at the next one")
+    blocks: int = Field(2, ge=0, le=64, description="residual blocks at the grid, before it and after it")
+    prior_width: int = Field(192, ge=8, le=4096, description="channels of the prior, a transformer")
+    prior_layers: int = Field(4, ge=1, le=64, description="layers of the prior")
+    prior_heads: int = Field(4, ge=1, le=64, description="heads of its attention")
+
+    @model_validator(mode="after")
+    def _heads(self) -> VQConfig:
+        if self.prior_width % self.prior_heads:
+            raise ValueError(f"prior_heads must divide prior_width, {self.prior_width}")
+        return self
+
+
+class VQTraining(TrainingOptions):
+    batch_size: int = Field(64, ge=1, le=65536, description="pictures a step, over all processes")
+    lr: float = Field(2e-3, gt=0, le=10, description="peak learning rate of encoder and decoder")
+    prior_lr: float = Field(2e-3, gt=0, le=10, description="peak learning rate of the prior")
+    autoencoder: float = Field(
+        0.6, gt=0, lt=1, description="share of the steps that fit encoder and decoder; the others fit the prior"
+    )
+    commitment: float = Field(
+        0.25, ge=0, le=100, description="weight of what keeps the encoder near the codebook"
+    )
+    decay: float = Field(0.99, ge=0, lt=1, description="a step, of the moving averages that are the codebook")
+    restart: float = Field(
+        0.05, ge=0, le=1, description="codes used less than so much of the mean are restarted; 0 for none"
+    )
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of its steps in which a rate rises; then a cosine")
+
+
+class VQPriorOptions(Options):
+    temperature: float = Field(1.0, ge=0, le=10, description="of the codes' distribution; 0 for the likeliest")
+    top_k: int = Field(0, ge=0, le=65536, description="draw among so many of the likeliest codes; 0 for all")
+
+
+class VQReconstructOptions(Options):
+    """Reconstruction by codes has no options."""
+
+
+class VQRestoreOptions(VQPriorOptions):
+    tries: int = Field(8, ge=1, le=256, description="drawn for each picture; the best fitting one is kept")
+    rounds: int = Field(2, ge=1, le=16, description="times that what was drawn is encoded again with the rest")
