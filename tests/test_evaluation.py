@@ -551,3 +551,14 @@ def test_a_bug_in_the_core_is_not_blamed_on_a_backend(seeing: Site, monkeypatch:
     monkeypatch.setattr("aigc_core.evaluation.metrics.frechet.Frechet.compare", broken)
     with pytest.raises(ZeroDivisionError):
         aigc_core.evaluate("tiny", "some-digits", metrics=["fid"])
+
+
+def test_models_that_are_told_of_classes_are_asked_for_those_of_the_items(seeing: Site) -> None:
+    """As often as items are of each; and the share of samples of the asked one is told."""
+    train("gan/conditional", "some-digits", steps=2, options={"batch_size": 8}, name="told")
+    fid, classes = aigc_core.evaluate("told", "some-digits", metrics=["fid", "classes"], count=150)
+    assert fid.samples is not None
+    assert fid.samples["labels"] is True
+    assert 0 <= classes.figures["accuracy"] <= 1
+    low, high = classes.intervals["accuracy"] or (2, 2)
+    assert low <= classes.figures["accuracy"] <= high
