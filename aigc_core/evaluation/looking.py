@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -64,25 +64,17 @@ def of_samples(request: Request, extractor: Extractor, progress: Progress) -> Fe
     Where they were asked for by class, `labels` are the extractor's numbers of those, if it knows them all.
     Raises BackendError where the sampler fails, StorageError.
     """
-    folder = _folder()
+    folder, device = _folder(), request.weights.device
+    columns = extractor.width + len(extractor.classes)
+    pieces = _batches(_drawn(request), extractor.batch)
     with storage_errors(folder):
         make_folder(folder)
-        file: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- closed once it is mapped
-    columns = extractor.width + len(extractor.classes)
-    with storage_errors(folder), file:
-        _look(
-            extractor,
-            _batches(_drawn(request), extractor.batch),
-            file,
-            request.weights.device,
-            request.count,
-            request.label,
-            progress,
-        )
-        file.flush()
-        found = np.memmap(
-            file, np.float32, "r", shape=(request.count, columns)
-        )  # it lives as long as the features
+        with tempfile.TemporaryFile(
+            dir=folder
+        ) as file:  # has no name: nothing is left of it, even after a kill
+            _look(extractor, pieces, file, device, request.count, request.label, progress)
+            file.flush()
+            found = np.memmap(file, np.float32, "r", shape=(request.count, columns))
     return _features(found, extractor.width, _asked(request, extractor.classes))
 
 
@@ -110,7 +102,7 @@ def _batches(pieces: Iterable[Tensor], size: int) -> Iterator[Tensor]:
 def _look(
     extractor: Extractor,
     pieces: Iterable[Tensor],
-    file: BinaryIO,
+    file: IO[bytes],
     device: torch.device,
     count: int,
     label: str,

@@ -42,7 +42,10 @@ def of_mean(values: Floats, rng: np.random.Generator) -> tuple[float, float]:
     else:
         means = np.array([values[rng.integers(0, len(values), len(values))].mean() for _ in range(TIMES)])
     low, high = np.quantile(means, (_TAIL, 1 - _TAIL))
-    return float(low), float(high)
+    middle = float(values.mean())
+    return min(middle, float(low)), max(
+        middle, float(high)
+    )  # where all are the same, they differ by rounding
 
 
 def around(value: float, replicates: Floats, lowest: float = -math.inf) -> tuple[float, float]:

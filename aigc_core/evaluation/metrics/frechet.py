@@ -76,7 +76,7 @@ class Moments:
             shift += (centred * weight).sum(axis=0, dtype=np.float64)
             products += centred.T @ centred
         shift /= count
-        return self.mean + shift, (products - count * np.outer(shift, shift)) / (count - 1)
+        return middle + shift, (products - count * np.outer(shift, shift)) / (count - 1)
 
 
 def distance(mean: Floats, covariance: Floats, other_mean: Floats, other_covariance: Floats) -> float:

@@ -69,8 +69,8 @@ def between(x: Floats, y: Floats) -> Discrepancy:
 
 def kernel(x: Floats, y: Floats) -> Floats:
     """[N, M] of features [N, D] and [M, D]."""
-    found: Floats = (x @ y.T / x.shape[1] + 1) ** 3
-    return found
+    inner: Floats = x @ y.T / x.shape[1] + 1
+    return inner * inner * inner  # numpy's power takes ten times as long
 
 
 class _Pulls:
