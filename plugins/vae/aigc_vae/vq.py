@@ -46,11 +46,12 @@ class VQVAE(Generator[VQConfig]):
     def __init__(self, config: VQConfig, data: DataInfo) -> None:
         super().__init__(config, data)
         channels, height, width = data.shape
-        self.levels = 1
+        self.levels: int = 1
         while -(-max(height, width) // 2**self.levels) > config.grid:
             self.levels += 1
-        cell = 2**self.levels
-        self.rows, self.columns = -(-height // cell), -(-width // cell)
+        cell: int = 2**self.levels
+        self.rows: int = -(-height // cell)
+        self.columns: int = -(-width // cell)
         # Half as wide at the finest level than at all others: it is where the time goes.
         widths = [config.width, *[2 * config.width] * (self.levels - 1)]
         self.encoder = encoder(channels, widths, config.blocks, config.code_size)

@@ -65,7 +65,7 @@ class CodebookAverage(nn.Module):
             [vectors[torch.arange(count, device=place.device), place], flat.new_ones(count, 1)], 1
         )
         held = flat.new_zeros(slots, size + 1).index_add_(0, slot, thrown)
-        sums = (n, s, held, flat.new_full((1,), float(count)))
+        sums: tuple[Tensor, ...] = (n, s, held, flat.new_full((1,), float(count)))
         if self._sums is not None:
             sums = tuple(a + b for a, b in zip(self._sums, sums, strict=True))
         self._sums = sums
@@ -77,10 +77,8 @@ class CodebookAverage(nn.Module):
             return
         sums, self._sums = self._sums, None
         whole = mean(torch.cat([part.flatten() for part in sums]))
-        n, s, held, count = (
-            part.view_as(before)
-            for part, before in zip(whole.split([p.numel() for p in sums]), sums, strict=True)
-        )
+        parts = torch.split(whole, [part.numel() for part in sums])
+        n, s, held, count = (part.view_as(before) for part, before in zip(parts, sums, strict=True))
         vectors = n.sum()
         self.usage.lerp_((n / vectors).to(self.usage.dtype), 1 - self.decay)
         self.total.lerp_((s / vectors).to(self.total.dtype), 1 - self.decay)

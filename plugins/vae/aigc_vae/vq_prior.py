@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NEIGHBOURS: Final = ((0, -1), (-1, 0), (-1, -1), (-1, 1))
-"""Rows and columns from a place to those before it that it is told of at once: left, above, and beside that. A strange
-place has to learn to look for them by attention, which takes most of a short training."""
+ABOVE: Final = ((-1, 0), (-1, -1), (-1, 1))
+"""Rows and columns from a place to those above that it is told of, beside the one before it. They are what matters most,
+and to look for them by attention has to be learnt first."""
 
 
 class Layer(nn.Module):
@@ -55,7 +55,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     length, places = q.shape[2], k.shape[2]
     later = torch.full((length, places), -math.inf, dtype=q.dtype, device=q.device).triu(places - length + 1)
     scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3) + later
-    return scores.softmax(3) @ v
+    mixed: Tensor = scores.softmax(3) @ v
+    return mixed
 
 
 class CodePrior(nn.Module):
@@ -64,9 +65,9 @@ class CodePrior(nn.Module):
 
     def __init__(self, codes: int, rows: int, columns: int, width: int, heads: int, layers: int) -> None:
         super().__init__()
-        self.codes, self.rows, self.columns = codes, rows, columns
-        self.embedding = nn.Embedding(len(NEIGHBOURS) * (codes + 1), width)
-        """A table for each neighbour; the last row of each is for one that is outside the grid."""
+        self.codes, self.rows, self.columns, self.heads = codes, rows, columns, heads
+        self.embedding = nn.Embedding((1 + len(ABOVE)) * (codes + 1), width)
+        """A table for the code before, and one for each above; the last row of each is for what is outside the grid."""
         self.position = nn.Parameter(0.02 * torch.randn(rows * columns, width))
         self.layers = nn.ModuleList(Layer(width, heads, layers) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -77,11 +78,10 @@ class CodePrior(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """[N, T] to the logits of each given those before it, [N, T, K]."""
         grid = F.pad(codes.view(-1, self.rows, self.columns), (1, 1, 1, 0), value=self.codes)
-        known = [
-            grid[:, 1 + up : 1 + up + self.rows, 1 + right : 1 + right + self.columns]
-            for up, right in NEIGHBOURS
+        above = [
+            grid[:, 1 + up :, 1 + right :][:, : self.rows, : self.columns].flatten(1) for up, right in ABOVE
         ]
-        x = self._embedded(torch.stack(known, 3).flatten(1, 2)) + self.position
+        x = self._embedded([F.pad(codes[:, :-1], (1, 0), value=self.codes), *above]) + self.position
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))  # a residual stream of half the bytes
         for layer in self.layers:
@@ -93,24 +93,24 @@ class CodePrior(nn.Module):
         """[count, T] codes, place by place: choose(t, logits [count, K]) names those at t. Keys and values are kept, so
         that a place costs one pass over it alone."""
         weight, places = self.position, self.rows * self.columns
-        heads, width = self.layers[0].heads, weight.shape[1]  # type: ignore[union-attr]
-        shape = (len(self.layers), 2, count, heads, places, width // heads)  # type: ignore[operator]
+        shape = (len(self.layers), 2, count, self.heads, places, weight.shape[1] // self.heads)
         past = weight.new_zeros(shape)
         grid = torch.full((count, 1 + self.rows, self.columns + 2), self.codes, device=weight.device)
+        before = grid[:, 0, 0]
         for place in range(places):
             row, column = 1 + place // self.columns, 1 + place % self.columns
-            known = torch.stack([grid[:, row + up, column + right] for up, right in NEIGHBOURS], 1)
-            x = (self._embedded(known) + weight[place])[:, None]
+            above = [grid[:, row + up, column + right] for up, right in ABOVE]
+            x = (self._embedded([before, *above]) + weight[place])[:, None]
             for layer, kept in zip(self.layers, past, strict=True):
                 x = layer(x, kept, place)
             logits = self.head(self.norm(x))[:, 0].to(weight.dtype)
-            grid[:, row, column] = choose(place, logits)
+            grid[:, row, column] = before = choose(place, logits)
         return grid[:, 1:, 1:-1].flatten(1)
 
-    def _embedded(self, known: Tensor) -> Tensor:
-        """The codes of the neighbours [..., 4] to the sum of their embeddings [..., width]."""
-        tables = torch.arange(len(NEIGHBOURS), device=known.device) * (self.codes + 1)
-        embedded: Tensor = self.embedding(known + tables).sum(-2)
+    def _embedded(self, told: list[Tensor]) -> Tensor:
+        """The code before and those above, each [...], to the sum of their embeddings [..., width]."""
+        tables = torch.arange(len(told), device=told[0].device) * (self.codes + 1)
+        embedded: Tensor = self.embedding(torch.stack(told, -1) + tables).sum(-2)
         return embedded
 
 
