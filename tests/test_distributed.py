@@ -41,7 +41,7 @@ DOUBLE_STEPS = {"image": 50, "text": 10, "audio": 10}
 """By modality."""
 
 SMALL = ("plain", "normed", "pictures", "dropout", "mean")
-SHARDED = ("plain", "gan/dcgan", "vae/conv", "text/gpt", "text/lstm")
+SHARDED = ("plain", "gan/mlp", "vae/conv", "text/gpt", "text/lstm")
 
 ALONE: dict[str, dict[str, Any]] = {
     **{kind: {"kind": kind} for kind in SMALL},
@@ -362,7 +362,7 @@ def test_torchrun_restarts_a_training_where_it_was(home: Path, process: Run) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["vae/conv", "gan/dcgan"])
+@pytest.mark.parametrize("model", ["vae/conv", "gan/mlp"])
 def test_a_model_that_is_shared_out_is_kept_whole(model: str, home: Path, process: Run) -> None:
     """It is killed and goes on; its checkpoints can be gone on with by one process, and its weights are a file
     like any other."""

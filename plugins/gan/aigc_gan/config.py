@@ -72,15 +72,16 @@ class MLPTraining(GANTraining):
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's beta 1")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam's beta 2")
     epochs: float = Field(20.0, gt=0, description="passes over the data, where --steps is not given")
+    r1: float = Field(0.0, ge=0, le=1e6, description="weight of the critic's squared slope at real pictures")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout in the critic")
 
 
 class DCGANTraining(GANTraining):
-    lr: float = Field(5e-4, gt=0, le=10, description="the generator's learning rate")
+    lr: float = Field(1e-3, gt=0, le=10, description="the generator's learning rate")
 
 
 class ResNetTraining(GANTraining):
-    lr: float = Field(5e-4, gt=0, le=10, description="the generator's learning rate")
+    lr: float = Field(1e-3, gt=0, le=10, description="the generator's learning rate")
 
 
 class PriorOptions(Options):
@@ -103,11 +104,11 @@ class TopOptions(Options):
 
 class RestoreOptions(Options):
     candidates: int = Field(
-        256, ge=1, le=65536, description="latents that are tried before the search begins"
+        128, ge=1, le=65536, description="latents that are tried before the search begins"
     )
-    restarts: int = Field(4, ge=1, le=1024, description="the best of them, that the search goes on from")
-    steps: int = Field(150, ge=0, le=100_000, description="steps of Adam from each of these")
-    lr: float = Field(0.05, gt=0, le=10, description="Adam's learning rate, in units of the prior")
+    restarts: int = Field(3, ge=1, le=1024, description="the best of them, that the search goes on from")
+    steps: int = Field(80, ge=0, le=100_000, description="steps of Adam from each of these")
+    lr: float = Field(0.1, gt=0, le=10, description="Adam's learning rate, in units of the prior")
     prior: float = Field(
         1e-3, ge=0, le=1e3, description="weight of a latent's squared values beside the pixels' squared error"
     )

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from aigc_core.data import Dataset
-from aigc_core.errors import DataError
+from aigc_core.errors import DataError, UsageError
 from aigc_core.interfaces import Batch, Engine, Generator, Metrics, Trainer
 from aigc_gan.augment import VALUES, augment
 from aigc_gan.config import GANTraining, MLPTraining
@@ -110,6 +110,12 @@ class GANTrainer(Trainer[LatentGenerator, GANTraining]):
             weight = 10.0 if options.objective == "wgan" else 0.0
         if self.engine.step % options.lazy or not (options.r1 or weight):
             return None
+        if isinstance(self.critic, distributed.fsdp.FSDPModule):
+            # Its parts are gone before the second backward, and held on to they give other gradients.
+            raise UsageError(
+                "a penalty on gradients can't be had of a critic that is shared out; leave out --shard, or give "
+                "-o r1=0 -o gradient_penalty=0 -o spectral_norm=true"
+            )
         critic = partial(self.critic, labels=labels)
         terms = []
         if options.r1:
