@@ -41,13 +41,17 @@ def test_a_models_page_tells_all_its_options(aigc: Run) -> None:
         assert part in text, part
     shown = json.loads(aigc("models", "show", "vae/conv", "--json").out)
     assert shown["samplers"]["reconstruct"]["needs"] == ["image"]
-    assert {o["name"] for o in shown["options"]["training"]} == {"batch_size", "lr", "epochs", "warmup"}
+    assert {o["name"] for o in shown["options"]["training"]} == {
+        "batch_size", "lr", "epochs", "warmup", "gmm_components", "two_stage_steps", "beta",
+    }  # fmt: skip
     assert shown["schemas"]["model"]["properties"]["latent"]["minimum"] == 1
     short = aigc("models", "show", "dcgan").out
     assert short == text
 
 
-@pytest.mark.parametrize("model", ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp"])
+@pytest.mark.parametrize(
+    "model", ["gan/dcgan", "gan/mlp", "vae/conditional", "vae/conv", "vae/mlp", "vae/rae"]
+)
 def test_the_stated_number_of_parameters_is_true(
     model: str, aigc: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -27,10 +27,7 @@ class SecondStage(nn.Module):
         self.size, self.classes = size, classes
         self.encoder = _layers(size + classes, 2 * size)
         self.decoder = _layers(size + classes, size)
-        with torch.no_grad():
-            for network in (self.encoder, self.decoder):
-                network[-1].weight.mul_(0.1)
-            self.encoder[-1].bias[size:] = -3.0
+        self.encoder[-1].bias.data[size:] = -3.0
 
     def forward(self, z: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Whitened latents [N, D] through the second latent and back: [N, D], and the KL term in nats, 0-d."""
@@ -98,10 +95,12 @@ def _factor(z: Tensor) -> Tensor:
     """[D, D] Cholesky's factor of the covariance of latents [N, D], a little of their variance added to each number's."""
     covariance = torch.cov(z.double().T, correction=0).view(z.shape[1], z.shape[1])
     ridge = max(1e-4 * float(covariance.diagonal().mean()), 1e-8)
-    return torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance), device=z.device)).to(z.dtype)
+    factor: Tensor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance), device=z.device))
+    return factor.to(z.dtype)
 
 
 def _layers(size: int, out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(size, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, out)
-    )
+    """Two hidden layers; the last one begins small."""
+    last = nn.Linear(WIDTH, out)
+    last.weight.data.mul_(0.1)
+    return nn.Sequential(nn.Linear(size, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), last)
