@@ -25,9 +25,8 @@ class SecondStage(nn.Module):
     def __init__(self, size: int, classes: int) -> None:
         super().__init__()
         self.size, self.classes = size, classes
-        self.encoder = _layers(size + classes, 2 * size)
-        self.decoder = _layers(size + classes, size)
-        self.encoder[-1].bias.data[size:] = -3.0
+        self.encoder = _layers(size + classes, 2 * size, torch.tensor([0.0, -3.0]).repeat_interleave(size))
+        self.decoder = _layers(size + classes, size, torch.zeros(size))
 
     def forward(self, z: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Whitened latents [N, D] through the second latent and back: [N, D], and the KL term in nats, 0-d."""
@@ -99,8 +98,9 @@ def _factor(z: Tensor) -> Tensor:
     return factor.to(z.dtype)
 
 
-def _layers(size: int, out: int) -> nn.Sequential:
-    """Two hidden layers; the last one begins small."""
+def _layers(size: int, out: int, bias: Tensor) -> nn.Sequential:
+    """Two hidden layers; the last one begins small, beside a bias [out]."""
     last = nn.Linear(WIDTH, out)
     last.weight.data.mul_(0.1)
+    last.bias.data.copy_(bias)
     return nn.Sequential(nn.Linear(size, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), last)
