@@ -99,8 +99,7 @@ def _factor(z: Tensor) -> Tensor:
 
 
 def _layers(size: int, out: int, bias: Tensor) -> nn.Sequential:
-    """Two hidden layers; the last one begins small, beside a bias [out]."""
+    """Two hidden layers; bias [out] is that of the last one."""
     last = nn.Linear(WIDTH, out)
-    last.weight.data.mul_(0.1)
     last.bias.data.copy_(bias)
     return nn.Sequential(nn.Linear(size, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), last)
