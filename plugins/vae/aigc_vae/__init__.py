@@ -177,7 +177,7 @@ def aigc_register_models(registry: Registrar) -> None:
             modality="image",
             license="MIT",
             paper="Kingma and Welling 2014, arXiv:1312.6114; Rybkin et al. 2021, arXiv:2006.13202",
-            params="0.5 M at 1x28x28",
+            params="0.6 M at 1x28x28",
             generator="aigc_vae.conv:ConvVAE",
             config="aigc_vae.config:ConvConfig",
             trainer="aigc_vae.trainer:VAETrainer",

@@ -88,5 +88,5 @@ def _mixture(z: Array, components: int, iterations: int, seed: int) -> tuple[Arr
         warnings.simplefilter("ignore")  # that it has not converged, or that latents are all alike
         fitted: Any = GaussianMixture(components, **settings).fit(z)  # type: ignore[no-untyped-call]
     covariances: Array = fitted.covariances_
-    factors: Array = np.linalg.cholesky(covariances) if full else np.sqrt(covariances)
+    factors = np.asarray(np.linalg.cholesky(covariances) if full else np.sqrt(covariances))
     return fitted.weights_, fitted.means_, factors

@@ -25,12 +25,8 @@ class SecondStage(nn.Module):
     def __init__(self, size: int, classes: int) -> None:
         super().__init__()
         self.size, self.classes = size, classes
-        self.encoder = _layers(size + classes, 2 * size)
-        self.decoder = _layers(size + classes, size)
-        with torch.no_grad():
-            for network in (self.encoder, self.decoder):
-                network[-1].weight.mul_(0.1)
-            self.encoder[-1].bias[size:] = -3.0
+        self.encoder = _layers(size + classes, 2 * size, torch.tensor([0.0, -3.0]).repeat_interleave(size))
+        self.decoder = _layers(size + classes, size, torch.zeros(size))
 
     def forward(self, z: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Whitened latents [N, D] through the second latent and back: [N, D], and the KL term in nats, 0-d."""
@@ -98,10 +94,12 @@ def _factor(z: Tensor) -> Tensor:
     """[D, D] Cholesky's factor of the covariance of latents [N, D], a little of their variance added to each number's."""
     covariance = torch.cov(z.double().T, correction=0).view(z.shape[1], z.shape[1])
     ridge = max(1e-4 * float(covariance.diagonal().mean()), 1e-8)
-    return torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance), device=z.device)).to(z.dtype)
+    factor: Tensor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance), device=z.device))
+    return factor.to(z.dtype)
 
 
-def _layers(size: int, out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(size, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, out)
-    )
+def _layers(size: int, out: int, bias: Tensor) -> nn.Sequential:
+    """Two hidden layers; bias [out] is that of the last one."""
+    last = nn.Linear(WIDTH, out)
+    last.bias.data.copy_(bias)
+    return nn.Sequential(nn.Linear(size, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), last)

