@@ -106,7 +106,7 @@ def aigc_register_models(registry: Registrar) -> None:
             generator="aigc_gan.conditional:ConditionalGAN",
             config="aigc_gan.config:ConditionalConfig",
             trainer="aigc_gan.trainer:GANTrainer",
-            trainer_config="aigc_gan.config:DCGANTraining",
+            trainer_config="aigc_gan.config:ConditionalTraining",
             data=DataNeeds(modality="image", smallest=DATA.smallest, largest=DATA.largest, labels=True),
             samplers=SAMPLERS,
             conditions=("label",),

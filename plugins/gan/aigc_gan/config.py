@@ -80,6 +80,10 @@ class DCGANTraining(GANTraining):
     lr: float = Field(1e-3, gt=0, le=10, description="the generator's learning rate")
 
 
+class ConditionalTraining(GANTraining):
+    lr: float = Field(2e-3, gt=0, le=10, description="the generator's learning rate")
+
+
 class ResNetTraining(GANTraining):
     lr: float = Field(1e-3, gt=0, le=10, description="the generator's learning rate")
 
