@@ -58,7 +58,8 @@ def test_the_stated_number_of_parameters_is_true(
     from aigc_core.specs import DataInfo
 
     loaded = registry_module.default().load(model)
-    generator = loaded.generator(loaded.config(), DataInfo("image", (1, 28, 28)))
+    classes = tuple("0123456789") if loaded.spec.data.labels else ()
+    generator = loaded.generator(loaded.config(), DataInfo("image", (1, 28, 28), classes))
     count = sum(p.numel() for p in generator.parameters())
     assert loaded.spec.params == f"{count / 1e6:.1f} M at 1x28x28"
 
