@@ -271,10 +271,10 @@ def test_what_cannot_be_shared_is_refused_in_one_line(process: Run, home: Path) 
 
 
 def test_an_error_of_the_data_is_told_once(process: Run, tmp_path: Path) -> None:
-    write_pictures(tmp_path / "large", 2, (65, 30))
+    write_pictures(tmp_path / "large", 2, (257, 30))
     result = process("train", "gan/dcgan", "--data", str(tmp_path / "large"), "--processes", "2")
     assert result.code == 6
-    assert "items are 3x65x30, it takes at most 4x64x64" in result.error
+    assert "items are 3x257x30, it takes at most 4x256x256" in result.error
     assert result.out == ""
 
 

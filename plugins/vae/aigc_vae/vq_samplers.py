@@ -52,13 +52,13 @@ class VQRestore(Sampler[VQVAE, VQRestoreOptions]):
         unknown = generator.cells(hole)
         known = (1 - hole).expand_as(x)
         mean = (x * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp_min(1)
-        filled = torch.lerp(x, mean, hole)
+        filled = torch.where(hole > 0, mean, x)
         for number in range(rounds):
             codes, fit = self._drawn(
                 generator, generator.encode(filled), unknown, uniform[:, number].flatten(0, 1)
             )
             made = generator.decode(codes)
-            filled = torch.where(hole > 0, torch.lerp(x, made, hole), x)
+            filled = torch.where(hole > 0, made.to(x.dtype), x)
         error = ((made - x) * known).square().sum((1, 2, 3))
         fit = fit - error / (2 * generator.variance)
         best = fit.view(-1, tries).argmax(1) + torch.arange(0, len(x), tries, device=x.device)
