@@ -61,10 +61,12 @@ def small_options(model_id: str) -> dict[str, Any]:
 
 
 def quick_options(model_id: str, sampler: str | None = None) -> dict[str, Any]:
-    """Options of a sampler that make short texts, and sounds with little work, so that tests are short."""
+    """Options of a sampler that make short texts, and sounds and pictures with little work, so that tests are short."""
     model = default().load(model_id)
     fields = model.sampler_config(model.sampler_spec(sampler)[0]).model_fields
     quick = {"max_tokens": 24, "seconds": 0.2, "iterations": 2, "picture": False}
+    if sampler == "restore":
+        quick |= {"candidates": 4, "restarts": 2, "steps": 3, "rounds": 2, "tries": 2}
     return {k: v for k, v in quick.items() if k in fields}
 
 

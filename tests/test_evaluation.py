@@ -190,16 +190,9 @@ def test_every_metric_that_fits_is_measured_where_none_is_named(seeing: Site, ai
     (seeing.path / "judge_parts_backend.py").write_text(fixed)
     cards = json.loads(aigc("eval", "tiny", "--data", "some-digits", "--json").out)
     core = ["fid", "kid", "precision-recall", "density-coverage", "classes"]
-    assert [card["name"] for card in cards] == [
-        *core,
-        "elbo",
-        "iwae",
-        "mean-error",
-        "weird",
-        "fails",
-        "nothing",
-    ]
-    assert cards[8]["figures"] == {"endless": None}, "JSON has no infinity"
+    others = ["mean-error", "weird", "fails", "nothing", "elbo", "iwae"]
+    assert [card["name"] for card in cards] == core + others
+    assert cards[6]["figures"] == {"endless": None}, "JSON has no infinity"
     twice = json.loads(aigc("eval", "tiny", "--data", "two", "-m", "weird", "-m", "weird", "--json").out)
     assert len(twice) == 1
 

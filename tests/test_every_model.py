@@ -39,16 +39,33 @@ FOLDER = Path(tempfile.mkdtemp(prefix="aigc-check-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 CASES = [case for name in sorted(registry_module.default().backends) for case in cases(name, FOLDER / name)]
 MODELS = sorted(registry_module.default().models)
-SAMPLERS = [(m, s) for m in MODELS for s in registry_module.default().models[m].samplers]
 
 
-LONG = (
-    "learns audio/tacotron",
-    "learns audio/vae",
-    "learns audio/vae-raw",
-    "learns audio/vocoder",
-    "learns text/gpt",
+SIBLINGS = ("gan/mlp", "gan/resnet", "vae/conditional", "vae/mlp", "vae/rae")
+"""Models that differ from another one in little but their networks; what holds for that one is looked at in them in the
+longer run alone."""
+SAMPLERS = [
+    pytest.param(m, s, marks=pytest.mark.long) if m in SIBLINGS else (m, s)
+    for m in MODELS
+    for s in registry_module.default().models[m].samplers
+]
+LEARN_LONG = (
+    "audio/tacotron",
+    "audio/vae",
+    "audio/vae-raw",
+    "audio/vocoder",
+    "gan/conditional",
+    "text/gpt",
+    "vae/vq",
 )
+LONG = [
+    case.name
+    for case in CASES
+    if any(
+        model in SIBLINGS or (case.name.startswith("learns ") and model in LEARN_LONG)
+        for model in case.name.split()
+    )
+]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +75,7 @@ def test_it_conforms(case: Case) -> None:
     case.run()
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=lengthy(MODELS, *SIBLINGS))
 def model(request: pytest.FixtureRequest) -> Model:
     return registry_module.default().load(request.param)
 

@@ -362,22 +362,19 @@ FITTED = """
     def fitted(self, generator, data, *, seed, track):
         return {"prior": {"mean": torch.VALUE}}
 """
+WRITES = FITTED.replace("        return", "        next(generator.parameters()).add_(1)\n        return")
 DECLARED = (
     "__init__.py",
     'through the averaged generator",',
     'through the averaged generator", fitted=True,',
 )
-spoil(
-    "a sampler that is fitted to nothing",
-    "fitted",
-    "keeps nothing for prior, which declares fitted=True",
-    DECLARED,
-)
+spoil("a sampler that is fitted to nothing", "fitted", "keeps nothing for prior, which declares fitted=True",
+      DECLARED)  # fmt: skip
 spoil("a fit by chance", "fitted", ("comes out otherwise the second time", "prior (mean)"),
       DECLARED, ("trainer.py", RESULT, RESULT + FITTED.replace("VALUE", "tensor(np.random.randn(3))")),
       ("trainer.py", "import torch\n", "import numpy as np\nimport torch\n"))  # fmt: skip
 spoil("a fit that writes", "fitted", "changes",
-      DECLARED, ("trainer.py", RESULT, RESULT + FITTED.replace("        return", "        next(generator.parameters()).add_(1)\n        return").replace("VALUE", "ones(3)")))  # fmt: skip
+      DECLARED, ("trainer.py", RESULT, RESULT + WRITES.replace("VALUE", "ones(3)")))  # fmt: skip
 
 
 # What is unusual, but right.

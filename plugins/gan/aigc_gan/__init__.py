@@ -39,7 +39,7 @@ SAMPLERS = {
         nfe="candidates + 2 * restarts * steps",
         needs=("image",),
         takes=("mask",),
-        block=16,
+        block=4,
     ),
 }
 DATA = DataNeeds(modality="image", smallest=(1, 8, 8), largest=(4, 256, 256))

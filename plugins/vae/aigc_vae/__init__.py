@@ -79,7 +79,7 @@ VQ_SAMPLERS = {
         nfe="tries * rounds * (codes of a picture + 2)",
         needs=("image",),
         takes=("mask",),
-        block=16,
+        block=4,
     ),
 }
 
