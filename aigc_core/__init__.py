@@ -13,6 +13,7 @@ from aigc_core._version import __version__
 if TYPE_CHECKING:
     from aigc_core.api import inspect, list_datasets, list_models, list_weights, load
     from aigc_core.backends import CheckContext, Registrar
+    from aigc_core.benchmark.job import bench
     from aigc_core.evaluation.measure import evaluate
     from aigc_core.events import Event
     from aigc_core.hookspecs import hookimpl
@@ -39,6 +40,7 @@ _HOMES = {
     "CheckContext": "backends",
     "Event": "events",
     "Registrar": "backends",
+    "bench": "benchmark.job",
     "evaluate": "evaluation.measure",
     "hookimpl": "hookspecs",
     "inspect": "api",
@@ -78,6 +80,7 @@ __all__ = [
     "Registrar",
     "SamplerSpec",
     "__version__",
+    "bench",
     "evaluate",
     "hookimpl",
     "inspect",

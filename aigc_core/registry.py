@@ -23,8 +23,19 @@ from aigc_core.specs import CommandSpec, DatasetSpec, FormatSpec, MetricSpec, Mo
 
 if TYPE_CHECKING:
     from aigc_core.events import Event
-    from aigc_core.interfaces import Format, Generator, Metric, Sampler, Tokenizer, Trainer
+    from aigc_core.interfaces import (
+        FeatureMetric,
+        Format,
+        Generator,
+        Metric,
+        Sampler,
+        Tokenizer,
+        Trainer,
+    )
     from aigc_core.options import Options, TrainingOptions
+
+CORE: Final = "aigc_core"
+"""The package of what the core registers itself, as backends do: data sets and metrics."""
 
 _T = TypeVar("_T")
 
@@ -153,13 +164,16 @@ class Registry:
         with blame(self.format_backends[name], f"to make ready format {name!r}"):
             return made()
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> Metric | FeatureMetric:
         """A figure of merit, made ready. Raises NotFoundError for an unknown one, BackendError."""
-        from aigc_core.interfaces import Metric
+        from aigc_core.interfaces import FeatureMetric, Metric
 
-        spec = known(self.metrics, name, "metric")
-        made = class_of(spec.metric, self.metric_backends[name], Metric, f"metric {name!r}")  # type: ignore[type-abstract]
-        with blame(self.metric_backends[name], f"to make ready metric {name!r}"):
+        spec, backend = known(self.metrics, name, "metric"), self.metric_backends[name]
+        found = resolve(spec.metric, backend)
+        compares = isinstance(found, type) and issubclass(found, FeatureMetric)
+        kind: Any = FeatureMetric if compares else Metric
+        made: type[Metric | FeatureMetric] = class_of(spec.metric, backend, kind, f"metric {name!r}")
+        with blame(backend, f"to make ready metric {name!r}"):
             return made()
 
 
@@ -263,13 +277,16 @@ def class_of(path: str, backend: Backend, kind: type[_T], what: str) -> type[_T]
 def blame(backend: Backend, doing: str) -> Iterator[None]:
     """Turns whatever a backend's code raises into a BackendError that names it.
 
-    The errors of `aigc_core.errors`, of the file system, and Ctrl-C pass as they are.
+    The errors of `aigc_core.errors`, of the file system, and Ctrl-C pass as they are; so does whatever the core's own
+    code raises, which is a bug of aigc.
     """
     try:
         yield
     except (AigcError, OSError):
         raise
     except (Exception, SystemExit) as error:
+        if backend.package == CORE:
+            raise
         who = f"backend {backend.name!r} ({backend.distribution} {backend.version})"
         raise BackendError(f"{who} failed {doing}: {failure(error, backend.package)}") from error
 

@@ -16,7 +16,7 @@ API_VERSION: Final = 1
 GROUP_PREFIX: Final = "aigc.v"
 """Before the API's number in the name of the entry point group: `aigc.v1`."""
 
-CONDITIONS: Final = ("label", "prompt", "image", "sound")
+CONDITIONS: Final = ("label", "prompt", "image", "sound", "mask")
 """What sampling can be conditioned on."""
 
 CAPABILITIES: Final = {
@@ -40,6 +40,11 @@ class SamplerSpec:
     """Network evaluations a sample, as a number or in terms of the options (`2 * steps - 1`)."""
     needs: tuple[str, ...] = ()
     """Of CONDITIONS: what a request must bring beyond a seed."""
+    takes: tuple[str, ...] = ()
+    """Of CONDITIONS: what a request may bring, beyond what it must and what the model's `conditions` say."""
+    fitted: bool = False
+    """Whether it draws with what `Trainer.fitted` gave for it, which the weights file keeps beside the generator. Weights
+    without it can't be drawn from by this one."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Options that name weights of another model, which it computes with too, and the id of that model:
     `{"vocoder": "audio/vocoder"}`. The option is a text, empty for none."""
@@ -141,6 +146,8 @@ class MetricSpec:
     metric: str
     """`package.module:Class`"""
     lower_is_better: bool = True
+    models: tuple[str, ...] = ()
+    """The ids of those that it can judge; empty for all of its modality."""
     default: bool = True
     """Whether it is measured where none is named; False for one that says little more than another."""
 

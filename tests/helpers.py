@@ -61,10 +61,12 @@ def small_options(model_id: str) -> dict[str, Any]:
 
 
 def quick_options(model_id: str, sampler: str | None = None) -> dict[str, Any]:
-    """Options of a sampler that make short texts, and sounds with little work, so that tests are short."""
+    """Options of a sampler that make short texts, and sounds and pictures with little work, so that tests are short."""
     model = default().load(model_id)
     fields = model.sampler_config(model.sampler_spec(sampler)[0]).model_fields
     quick = {"max_tokens": 24, "seconds": 0.2, "iterations": 2, "picture": False}
+    if sampler == "restore":
+        quick |= {"candidates": 4, "restarts": 2, "steps": 3, "rounds": 2, "tries": 2}
     return {k: v for k, v in quick.items() if k in fields}
 
 
@@ -174,4 +176,18 @@ def write_pictures(
         path = folder / f"{i:03d}.png"
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode).save(path)
         paths.append(path)
+    return paths
+
+
+def write_masks(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
+    """Masks, each white from another row down; size is (height, width)."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i in range(count):
+        mask = np.zeros(size, np.uint8)
+        mask[size[0] // 2 + i :] = 255
+        paths.append(folder / f"{i:03d}.png")
+        Image.fromarray(mask).save(paths[-1])
     return paths

@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import data_of, lengthy, quick_options, small_options, write_pictures, write_sounds
+from helpers import (
+    data_of,
+    lengthy,
+    quick_options,
+    small_options,
+    write_masks,
+    write_pictures,
+    write_sounds,
+)
 
 from aigc_core import registry as registry_module
 from aigc_core.modality import default_ending
@@ -31,16 +39,33 @@ FOLDER = Path(tempfile.mkdtemp(prefix="aigc-check-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 CASES = [case for name in sorted(registry_module.default().backends) for case in cases(name, FOLDER / name)]
 MODELS = sorted(registry_module.default().models)
-SAMPLERS = [(m, s) for m in MODELS for s in registry_module.default().models[m].samplers]
 
 
-LONG = (
-    "learns audio/tacotron",
-    "learns audio/vae",
-    "learns audio/vae-raw",
-    "learns audio/vocoder",
-    "learns text/gpt",
+SIBLINGS = ("gan/mlp", "gan/resnet", "vae/conditional", "vae/mlp", "vae/rae")
+"""Models that differ from another one in little but their networks; what holds for that one is looked at in them in the
+longer run alone."""
+SAMPLERS = [
+    pytest.param(m, s, marks=pytest.mark.long) if m in SIBLINGS else (m, s)
+    for m in MODELS
+    for s in registry_module.default().models[m].samplers
+]
+LEARN_LONG = (
+    "audio/tacotron",
+    "audio/vae",
+    "audio/vae-raw",
+    "audio/vocoder",
+    "gan/conditional",
+    "text/gpt",
+    "vae/vq",
 )
+LONG = [
+    case.name
+    for case in CASES
+    if any(
+        model in SIBLINGS or (case.name.startswith("learns ") and model in LEARN_LONG)
+        for model in case.name.split()
+    )
+]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +75,7 @@ def test_it_conforms(case: Case) -> None:
     case.run()
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=lengthy(MODELS, *SIBLINGS))
 def model(request: pytest.FixtureRequest) -> Model:
     return registry_module.default().load(request.param)
 
@@ -104,6 +129,8 @@ def given_to(model_id: str, sampler: str, folder: Path, trained: Callable[[str],
     given["options"] |= {option: str(trained(part)) for option, part in spec.parts.items()}
     if "image" in spec.needs:
         given["images"] = write_pictures(folder / "given", 3, (8, 8), "L")
+    if "mask" in (*spec.needs, *spec.takes):
+        given["masks"] = write_masks(folder / "masks", 2, (8, 8))
     if "sound" in spec.needs:
         given["sounds"] = write_sounds(folder / "given", 3)
     return given

@@ -164,6 +164,10 @@ def test_a_collapse_is_seen_and_undone(model: str, trouble: Any, home: Path) -> 
     assert back["to"] == 100
 
 
+BOUNDED = ("vae/rae", "vae/vq")
+"""Their losses are of pixels in 0 .. 1, without a term that could explode."""
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_learning_rate_of_ten_ends_with_a_reason_or_with_weights_that_are_numbers(
     model: str, home: Path
@@ -173,7 +177,8 @@ def test_a_learning_rate_of_ten_ends_with_a_reason_or_with_weights_that_are_numb
     except TrainingError as error:
         told = str(error)
     else:
-        assert done.record["training"]["rollbacks"], f"{model} learnt at a rate of 10, or nobody looked"
+        back = done.record["training"].get("rollbacks")
+        assert back or model in BOUNDED, f"{model} learnt at a rate of 10, or nobody looked"
         kept = load(done.path, default()).generator
         assert all(bool(torch.isfinite(p).all()) for p in kept.parameters())
         return

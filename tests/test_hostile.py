@@ -12,7 +12,11 @@ from wheels import ROOT, UV, Environment, build, environment, wheel
 
 pytestmark = pytest.mark.skipif(UV is None, reason="needs uv: pip install uv")
 
-GOOD = ["gan/dcgan", "gan/mlp", "h-well/net", "vae/conv", "vae/mlp"]
+GOOD = [
+    *(f"gan/{name}" for name in ("conditional", "dcgan", "mlp", "resnet")),
+    "h-well/net",
+    *(f"vae/{name}" for name in ("conditional", "conv", "mlp", "rae", "vq")),
+]
 LIMIT = {"AIGC_IMPORT_LIMIT": "3"}
 """So that the sleeper is not waited for so long."""
 PLACELESS = ("h-ends", "h-crashes", "h-sleeps", "h-future", "h-shouts", "h-nowhere")

@@ -29,7 +29,7 @@ from aigc_core.testing.checks import runs, training
 from aigc_core.testing.kit import all_checks, outcomes
 from aigc_core.testing.material import real_data
 
-SOURCE = Path(__file__).resolve().parents[1] / "plugins" / "gan" / "aigc_gan"
+SOURCE = Path(__file__).resolve().parent / "mutant"
 MODULES = ("__init__.py", "config.py", "dcgan.py", "samplers.py", "trainer.py")
 
 METADATA = """\
@@ -358,6 +358,23 @@ spoil("Ctrl-C becomes another error", "stops", ("Ctrl-C while it samples becomes
 spoil("half a file", "stops", ("leaves files behind: half.txt", "the core writes"),
       ("samplers.py", DRAWN, "        import pathlib\n        half = pathlib.Path('half.txt')\n        half.touch()\n"
        f"{DRAWN}        half.unlink()\n"))  # fmt: skip
+FITTED = """
+    def fitted(self, generator, data, *, seed, track):
+        return {"prior": {"mean": torch.VALUE}}
+"""
+WRITES = FITTED.replace("        return", "        next(generator.parameters()).add_(1)\n        return")
+DECLARED = (
+    "__init__.py",
+    'through the averaged generator",',
+    'through the averaged generator", fitted=True,',
+)
+spoil("a sampler that is fitted to nothing", "fitted", "keeps nothing for prior, which declares fitted=True",
+      DECLARED)  # fmt: skip
+spoil("a fit by chance", "fitted", ("comes out otherwise the second time", "prior (mean)"),
+      DECLARED, ("trainer.py", RESULT, RESULT + FITTED.replace("VALUE", "tensor(np.random.randn(3))")),
+      ("trainer.py", "import torch\n", "import numpy as np\nimport torch\n"))  # fmt: skip
+spoil("a fit that writes", "fitted", "changes",
+      DECLARED, ("trainer.py", RESULT, RESULT + WRITES.replace("VALUE", "ones(3)")))  # fmt: skip
 
 
 # What is unusual, but right.
@@ -440,13 +457,7 @@ def install(site: Site, *edits: Edit) -> None:
     package, info = site.path / "aigc_mutant", site.path / "aigc_mutant-1.0.dist-info"
     package.mkdir(), info.mkdir()
     for name in MODULES:
-        text = (SOURCE / name).read_text(encoding="utf-8")
-        if name == "__init__.py":  # one model is enough
-            head, _, tail = text.partition('    registry.add(\n        ModelSpec(\n            id="gan/mlp"')
-            text = head + tail[tail.index("    registry.add(\n") :]
-        (package / name).write_text(
-            text.replace("aigc_gan", "aigc_mutant").replace("gan/", "mutant/"), encoding="utf-8"
-        )
+        (package / name).write_text((SOURCE / name).read_text(encoding="utf-8"), encoding="utf-8")
     (info / "METADATA").write_text(METADATA)
     (info / "entry_points.txt").write_text("[aigc.v1]\nmutant = aigc_mutant\n")
     files = [f"aigc_mutant/{name}" for name in MODULES]

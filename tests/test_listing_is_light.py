@@ -42,7 +42,7 @@ def poisoned(*arguments: str, configs: bool = False, **environment: str) -> subp
         ["models"], ["models", "list", "--json"], ["models", "list", "--all"], ["plugins", "list"],
         ["plugins", "list", "--json"], ["data", "list"], ["--help"], ["--version"], ["train", "--help"],
         ["sample", "--help"], ["models", "--help"], ["weights", "list", "--json"],
-        ["runs", "list", "--json"], ["runs", "--help"],
+        ["runs", "list", "--json"], ["runs", "--help"], ["bench", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip

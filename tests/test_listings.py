@@ -15,10 +15,12 @@ def test_models_can_be_filtered(aigc: Run) -> None:
         return [row["id"] for row in json.loads(aigc("models", "list", *arguments, "--json").out)]
 
     sounds = ["audio/tacotron", "audio/vae", "audio/vae-raw", "audio/vocoder"]
-    pictures = ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp"]
-    assert ids() == [*sounds, *pictures[:2], "text/gpt", "text/lstm", *pictures[2:]]
-    assert ids("--can", "interpolate") == ["vae/conv", "vae/mlp"]
-    assert ids("--can", "interpolate", "--can", "prior") == ["vae/conv", "vae/mlp"]
+    gans = ["gan/conditional", "gan/dcgan", "gan/mlp", "gan/resnet"]
+    vaes = ["vae/conditional", "vae/conv", "vae/mlp", "vae/rae", "vae/vq"]
+    pictures = gans + vaes
+    assert ids() == [*sounds, *gans, "text/gpt", "text/lstm", *vaes]
+    assert ids("--can", "interpolate") == pictures[:-1]
+    assert ids("--can", "top-by-critic", "--can", "prior") == gans
     assert ids("--modality", "image") == pictures
     assert ids("--modality", "text") == ["text/gpt", "text/lstm"]
     assert ids("--modality", "audio") == sounds
@@ -31,28 +33,31 @@ def test_a_models_page_tells_all_its_options(aigc: Run) -> None:
     for part in (
         "aigc-gan 0.1.0",
         "arXiv",
-        "image from 1x8x8 to 4x64x64",
+        "image from 1x8x8 to 4x256x256",
         "critic_lr",
-        "hinge | nonsaturating",
+        "hinge | nonsaturating | lsgan | wgan",
         "NFE 1",
     ):
         assert part in text, part
     shown = json.loads(aigc("models", "show", "vae/conv", "--json").out)
     assert shown["samplers"]["reconstruct"]["needs"] == ["image"]
-    assert {o["name"] for o in shown["options"]["training"]} == {"batch_size", "lr", "epochs", "warmup"}
+    assert {"batch_size", "lr", "epochs", "warmup"} < {o["name"] for o in shown["options"]["training"]}
     assert shown["schemas"]["model"]["properties"]["latent"]["minimum"] == 1
     short = aigc("models", "show", "dcgan").out
     assert short == text
 
 
-@pytest.mark.parametrize("model", ["gan/dcgan", "gan/mlp", "vae/conv", "vae/mlp"])
+@pytest.mark.parametrize(
+    "model", [*(f"gan/{n}" for n in ("conditional", "dcgan", "mlp", "resnet")),
+              *(f"vae/{n}" for n in ("conditional", "conv", "mlp", "rae", "vq"))]
+)  # fmt: skip
 def test_the_stated_number_of_parameters_is_true(
     model: str, aigc: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     from aigc_core.specs import DataInfo
 
     loaded = registry_module.default().load(model)
-    generator = loaded.generator(loaded.config(), DataInfo("image", (1, 28, 28)))
+    generator = loaded.generator(loaded.config(), DataInfo("image", (1, 28, 28), tuple("0123456789")))
     count = sum(p.numel() for p in generator.parameters())
     assert loaded.spec.params == f"{count / 1e6:.1f} M at 1x28x28"
 

@@ -15,7 +15,9 @@ fired = []
 
 
 class Poison:
-    '''Can be a base class, as torch has it, but not made.'''
+    '''Can be a base class, as torch and joblib have it, but not made.'''
+
+    dispatch = {}
 
     def __init__(self, *arguments, **options):
         fired.append("made")
@@ -53,6 +55,7 @@ run("sample", "tiny", "-n", "3", "--out", "x.png")
 run("sample", "tiny", "-n", "3", "--out", "x.npz")
 run("sample", "tiny", "-n", "3", "--out", "x.tar")
 run("sample", "tiny", "-n", "3", "--out", "f/")
+run("sample", "tiny", "--sampler", "gmm", "-n", "3", "--out", "gmm.png")
 run("sample", "tiny", "--sampler", "reconstruct", "--image", "f/000001.png", "--out", "again.png")
 from PIL import Image
 

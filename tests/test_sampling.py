@@ -159,7 +159,7 @@ def test_a_sampler_that_fails_or_returns_nonsense_is_named(
 ) -> None:
     from aigc_vae.samplers import Prior
 
-    monkeypatch.setattr(Prior, "sample", lambda self, generator, block: generator.decode(block.randn(10))[:3])
+    monkeypatch.setattr(Prior, "sample", lambda self, generator, block: generator.decode(block.randn(16))[:3])
     with pytest.raises(BackendError, match=r"sampler 'prior' of vae/mlp returned \(3, 1, 8, 8\)"):
         sample(vae)
     monkeypatch.setattr(Prior, "sample", lambda self, generator, block: 1 / 0)

@@ -104,10 +104,10 @@ def test_a_misspelt_option_is_found_before_the_data_is_looked_at(aigc: Run) -> N
 
 
 def test_data_that_does_not_fit_the_model_is_refused(aigc: Run, tmp_path: Path) -> None:
-    write_pictures(tmp_path / "large", 2, (65, 30))
+    write_pictures(tmp_path / "large", 2, (257, 30))
     result = aigc("train", "gan/dcgan", "--data", tmp_path / "large")
     assert result.code == 6
-    assert "items are 3x65x30, it takes at most 4x64x64; resize a folder by --size HxW" in result.error
+    assert "items are 3x257x30, it takes at most 4x256x256; resize a folder by --size HxW" in result.error
     assert aigc("train", "vae/mlp", "--data", tmp_path / "large", "--size", "16", "--steps", "1").code == 0
 
 

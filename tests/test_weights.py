@@ -30,7 +30,7 @@ def file() -> Path:
 def test_a_weights_file_explains_itself(file: Path) -> None:
     record = aigc_core.inspect(file)
     assert record["model"] == "vae/mlp"
-    assert record["config"] == {"latent": 10, "likelihood": "gaussian", "hidden": [8]}
+    assert record["config"] == {"latent": 16, "likelihood": "gaussian", "hidden": [8]}
     assert record["backend"] == {"name": "vae", "distribution": "aigc-vae", "version": "0.1.0", "api": 1}
     assert record["data"]["info"]["shape"] == [1, 8, 8]
     assert record["data"]["count"] == 1797

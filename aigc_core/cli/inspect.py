@@ -78,6 +78,7 @@ def _sample(found: dict[str, Any]) -> None:
             "parts": parts_of(found),
             "labels": _names(found.get("labels", [])),
             "pictures": ", ".join(_given(picture) for picture in found.get("images", [])),
+            "masks": ", ".join(_given(mask) for mask in found.get("masks", [])),
             "sounds": ", ".join(_given(sound) for sound in found.get("sounds", [])),
             "prompts": _joined(found.get("prompts")),
             "notes": _noted(found.get("notes")),

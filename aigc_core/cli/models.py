@@ -91,6 +91,8 @@ def show(model: str, as_json: bool) -> None:
         click.echo()
         default = " (default)" if number == 0 else ""
         needs = f", needs {', '.join(sampler.needs)}" if sampler.needs else ""
+        if sampler.takes:
+            needs += f", takes {', '.join(sampler.takes)}"
         for option, part in sampler.parts.items():
             needs += f", {option}: weights of {part}"
         click.secho(
@@ -161,6 +163,8 @@ def _show_json(model: Model, groups: dict[str, list[Any]], samplers: dict[str, l
                 "summary": sampler.summary,
                 "nfe": sampler.nfe,
                 "needs": list(sampler.needs),
+                "takes": list(sampler.takes),
+                "fitted": sampler.fitted,
                 "parts": dict(sampler.parts),
                 "block": sampler.block,
                 "options": [asdict(o) for o in samplers[name]],

@@ -47,6 +47,7 @@ def show_outcome(done: Trained, as_json: bool) -> None:
 
 GIVEN: Final = {
     "image": "--image FILE",
+    "mask": "--mask FILE",
     "sound": "--sound FILE",
     "prompt": "--prompt TEXT",
     "label": "--label NAME",

@@ -19,6 +19,9 @@ from aigc_core.errors import MismatchError
     "--image", "images", multiple=True, help="A picture that the sampler was given; may be given many times."
 )
 @click.option(
+    "--mask", "masks", multiple=True, help="A mask that the sampler was given; may be given many times."
+)
+@click.option(
     "--sound", "sounds", multiple=True, help="A sound that the sampler was given; may be given many times."
 )
 @click.option(
@@ -31,6 +34,7 @@ def replay(
     file: str,
     weights: str | None,
     images: tuple[str, ...],
+    masks: tuple[str, ...],
     sounds: tuple[str, ...],
     prompts: tuple[str, ...],
     out: str | None,
@@ -52,6 +56,7 @@ def replay(
             file,
             weights=weights,
             images=images,
+            masks=masks,
             sounds=sounds,
             prompts=prompts,
             out=out,

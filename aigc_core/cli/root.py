@@ -15,6 +15,7 @@ COMMANDS = {
     "runs": ("aigc_core.cli.runs:runs", "List the trainings, show one, go on with it, remove it."),
     "sample": ("aigc_core.cli.sample:sample", "Draw samples from weights."),
     "eval": ("aigc_core.cli.eval:evaluate", "Judge weights by data that they were not fitted on."),
+    "bench": ("aigc_core.cli.bench:bench", "Train models for the same time each, judge them, write a table."),
     "weights": ("aigc_core.cli.weights:weights", "List the weights that were kept."),
     "inspect": ("aigc_core.cli.inspect:inspect", "Show what a weights file or a sample says of itself."),
     "trace": ("aigc_core.cli.trace:trace", "Lead a sample back to the weights, data and run that made it."),

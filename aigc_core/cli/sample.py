@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     "-s", "--sampler-option", "options", type=KeyValue(), multiple=True, help="An option of the sampler."
 )
 @click.option("--image", "images", multiple=True, help="A picture to work on; may be given many times.")
+@click.option(
+    "--mask",
+    "masks",
+    multiple=True,
+    help="White where a picture is to be filled in; may be given many times.",
+)
 @click.option("--sound", "sounds", multiple=True, help="A sound to work on; may be given many times.")
 @click.option(
     "--prompt", "prompts", multiple=True, help="A text to go on from, or to speak; may be given many times."
@@ -122,6 +128,7 @@ def sample(
     sampler: str | None,
     options: tuple[tuple[str, str], ...],
     images: tuple[str, ...],
+    masks: tuple[str, ...],
     sounds: tuple[str, ...],
     prompts: tuple[str, ...],
     prompts_from: str | None,
@@ -201,8 +208,8 @@ def sample(
     with contextlib.redirect_stdout(sys.stderr):  # a backend's prints are not the command's output
         request_ = request(
             found, count=count, start=start, seed=seed, sampler=sampler, options=chosen, images=images,
-            sounds=sounds, prompts=prompts, labels=labels, encoding=kept, precision=precision, block=block, threads=threads,
-            private=private, verify=not unverified, registry=registry,
+            masks=masks, sounds=sounds, prompts=prompts, labels=labels, encoding=kept,
+            precision=precision, block=block, threads=threads, private=private, verify=not unverified, registry=registry,
         )  # fmt: skip
         progress = Progress(False if quiet else None)
         sign = signer(out, request_, signs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,7 @@ from aigc_core.errors import AigcError, DataError
 
 if TYPE_CHECKING:
     from aigc_core.data.dataset import Dataset
-    from aigc_core.data.folder import Track
+    from aigc_core.data.folder import Size, Track
     from aigc_core.registry import Registry
     from aigc_core.weights.file import Weights
 
@@ -27,15 +28,17 @@ def open_held_out(
     reading: Mapping[str, Any],
     registry: Registry,
     track: Track | None,
+    size: Size | None = None,
 ) -> Dataset:
     """The items of a split, in the form that the model of some weights takes: for a model of tokens, those of the
-    weights' own tokenizer. `split` is by default the first of HELD_OUT that the data have.
+    weights' own tokenizer. `split` is by default the first of HELD_OUT that the data have. size: see `open_data`.
 
     Raises what `open_data` does, and DataError where there is no such split, or the items are not of the model's kind.
     """
-    found = (
-        _open(data, split, reading, registry, track) if split else _default(data, reading, registry, track)
-    )
+    if split:
+        found = open_split(data, split, reading, registry, track, size)
+    else:
+        found = _default(data, reading, registry, track, size)
     model, info = weights.model, weights.generator.data
     if found.info.modality != info.modality:
         raise DataError(f"{found.name!r} is {found.info.modality}, {model.spec.id} makes {info.modality}")
@@ -54,26 +57,51 @@ def open_held_out(
 
 
 def _default(
-    data: str | Path, reading: Mapping[str, Any], registry: Registry, track: Track | None
+    data: str | Path,
+    reading: Mapping[str, Any],
+    registry: Registry,
+    track: Track | None,
+    size: Size | None,
 ) -> Dataset:
-    if spec := registry.datasets.get(str(data)):
-        for split in HELD_OUT:
-            if split in spec.splits:
-                return _open(data, split, reading, registry, track)
-        raise _no_split(data, ", ".join(spec.splits))
+    known = registry.datasets.get(str(data))
     for split in HELD_OUT:
-        try:
-            return _open(data, split, reading, registry, track)
-        except DataError:  # no such split, or nothing that can be read at all
+        if known is not None and split not in known.splits:
             continue
-    _open(data, "train", reading, registry, track)  # if that fails, it says better what is wrong
+        try:
+            return open_split(data, split, reading, registry, track, size)
+        except DataError:  # no such split, or nothing that can be read at all
+            if known is not None:
+                raise
+    if known is not None:
+        raise _no_split(data, ", ".join(known.splits))
+    open_split(data, "train", reading, registry, track, size)  # if that fails, it says better what is wrong
     raise _no_split(data, "train")
 
 
-def _open(
-    data: str | Path, split: str, reading: Mapping[str, Any], registry: Registry, track: Track | None
+def open_held_out_parts(
+    data: str | Path, registry: Registry, track: Track | None, size: Size | None
+) -> list[Dataset]:
+    """All splits of some data that are held out of training; [] where there is none."""
+    known = registry.datasets.get(str(data))
+    if known is not None:
+        return [open_split(data, s, {}, registry, track, size) for s in HELD_OUT if s in known.splits]
+    found = []
+    for split in HELD_OUT:
+        with contextlib.suppress(DataError):
+            found.append(open_split(data, split, {}, registry, track, size))
+    return found
+
+
+def open_split(
+    data: str | Path,
+    split: str | None,
+    reading: Mapping[str, Any],
+    registry: Registry,
+    track: Track | None,
+    size: Size | None = None,
 ) -> Dataset:
-    return open_data(data, registry, split=split, reading=reading, track=track)
+    """One split; None for the one to train on. Raises what `open_data` does."""
+    return open_data(data, registry, split=split, size=size, reading=reading, track=track)
 
 
 def _no_split(data: str | Path, there: str) -> AigcError:

@@ -4,7 +4,7 @@ from aigc_core.interfaces.batch import Batch
 from aigc_core.interfaces.engine import Average, Engine
 from aigc_core.interfaces.format import Foreign, Format
 from aigc_core.interfaces.generator import Generator
-from aigc_core.interfaces.metric import Metric
+from aigc_core.interfaces.metric import FeatureMetric, Features, Figure, Metric
 from aigc_core.interfaces.sampler import Block, Sampler
 from aigc_core.interfaces.tokenizer import Tokenizer
 from aigc_core.interfaces.trainer import Metrics, Trainer
@@ -14,6 +14,9 @@ __all__ = [
     "Batch",
     "Block",
     "Engine",
+    "FeatureMetric",
+    "Features",
+    "Figure",
     "Foreign",
     "Format",
     "Generator",

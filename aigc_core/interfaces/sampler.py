@@ -46,11 +46,15 @@ class Block:
     """[size], where prompts are given."""
     images: Tensor | None = None
     """[size, C, H, W] float32 in the generator's output range, where pictures are given."""
+    masks: Tensor | None = None
+    """[size, 1, H, W] float32, where masks are given: 1 where a picture is to be filled in, 0 where it is to be kept."""
     sounds: Tensor | None = None
     """[size, C, T] float32 in the generator's output range and at its sample rate, where sounds are given; NaN follows
     the end of one that is shorter than another."""
     parts: Mapping[str, Generator[Any]] = field(default_factory=dict)
     """What the options name that `SamplerSpec.parts` names, loaded, in evaluation mode."""
+    fitted: Mapping[str, Tensor] = field(default_factory=dict)
+    """What `Trainer.fitted` gave for this sampler, on the device, where `SamplerSpec.fitted` says that it has such."""
     wanted: range | None = None
     """The rows that were asked for, None for all. Others may be left zero, if that does not change a bit of those."""
     notes: tuple[dict[str, Any], ...] | None = None

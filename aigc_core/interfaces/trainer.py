@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch import nn
@@ -15,6 +15,8 @@ from aigc_core.options import TrainingOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from aigc_core.data.dataset import Dataset
 
 Metrics = Mapping[str, "Tensor"]
 """Names to 0-d tensors, detached, still on the device: reading one is a host synchronisation, which is
@@ -55,6 +57,23 @@ class Trainer(ABC, Generic[G, T]):
         them: by name of each matrix of the generator's state, (down [r, in], up [out, r]), so that the matrix is
         the one it began with plus up @ down. None where the whole generator is to be kept."""
         return None
+
+    def fitted(
+        self,
+        generator: Generator[Any],
+        data: Dataset,
+        *,
+        seed: int,
+        track: Callable[[Iterable[Any], int, str], Iterable[Any]],
+    ) -> Mapping[str, Mapping[str, Tensor]]:
+        """What samplers need beside the generator, by sampler and then by name: a mixture fitted to its latents, the
+        critic. Kept in the weights file, and handed to the sampler as `Block.fitted`.
+
+        Asked for once, at the end. generator: what `result` returned, in evaluation mode; gradients are off. data: what
+        was trained on, whose items come as stored (pictures uint8). seed: the run's; what is drawn at random follows from it.
+        track(items, count, label) shows progress. Only the first process of several is asked.
+        """
+        return {}
 
     def result(self) -> Generator[Any]:
         """The generator to keep: by default the one that is trained, often its moving average."""

@@ -13,6 +13,7 @@ from typing import Any
 import pluggy
 
 from aigc_core import hookspecs
+from aigc_core._version import __version__
 from aigc_core.backends import (
     BROKEN,
     DISABLED,
@@ -27,7 +28,7 @@ from aigc_core.backends import (
 from aigc_core.errors import did_you_mean
 from aigc_core.plugins.entrypoints import EntryPoint, entry_points
 from aigc_core.plugins.quarantine import judge
-from aigc_core.registry import Registry
+from aigc_core.registry import CORE, Registry
 from aigc_core.specs import API_VERSION
 
 VARIABLES = ("AIGC_PLUGINS", "AIGC_DISABLE_PLUGINS")
@@ -42,7 +43,7 @@ REGISTER_HOOKS = (
 
 
 def discover(*, retry: bool = False) -> Registry:
-    """A registry of the core's own data sets and of every backend on `sys.path`.
+    """A registry of the core's own data sets and metrics and of every backend on `sys.path`.
 
     `retry` gives those another trial that were found wanting before.
     """
@@ -75,10 +76,12 @@ def examine_alone(point: EntryPoint) -> Registrar:
 def _survey() -> tuple[Registry, dict[EntryPoint, Backend]]:
     """A registry of all backends by name, and those of them that may be imported."""
     from aigc_core.data.known import register as register_known_data
+    from aigc_core.evaluation.known import register as register_known_metrics
 
     registry = Registry()
-    core = Registrar(Backend("aigc", "aigc-core", "", "aigc_core", API_VERSION))
+    core = Registrar(Backend("aigc", "aigc-core", __version__, CORE, API_VERSION))
     register_known_data(core)
+    register_known_metrics(core)
     registry.commit(core)
 
     selected = _selection()

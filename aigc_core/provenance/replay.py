@@ -64,6 +64,7 @@ def replay(
     *,
     weights: str | Path | None = None,
     images: Sequence[str | Path] = (),
+    masks: Sequence[str | Path] = (),
     sounds: Sequence[str | Path] = (),
     prompts: Sequence[str] = (),
     out: str | Path | None = None,
@@ -72,8 +73,8 @@ def replay(
 ) -> Replay:
     """Draws the samples of a file or folder again, as their record says, and compares what they decode to.
 
-    weights: a name or path, where the store does not hold those that the record names. images, sounds: what the sampler
-    was given, in any order: they are known by their content. prompts: those that the record hides, in their
+    weights: a name or path, where the store does not hold those that the record names. images, masks, sounds: what the
+    sampler was given, in any order: they are known by their content. prompts: those that the record hides, in their
     order. out: keep what was made again.
 
     Raises NotFoundError where weights, pictures or sounds are missing, UsageError for others than those of the record,
@@ -81,7 +82,7 @@ def replay(
     """
     registry, path = registry or default(), Path(file)
     there = originals(path)
-    request_ = _request(there, weights, images, sounds, prompts, registry)
+    request_ = _request(there, weights, images, masks, sounds, prompts, registry)
     output = request_.weights.generator.output
     indices = there.indices
     check_count(path, output, request_.count)
@@ -129,6 +130,7 @@ def _request(
     there: Originals,
     weights: str | Path | None,
     images: Sequence[str | Path],
+    masks: Sequence[str | Path],
     sounds: Sequence[str | Path],
     prompts: Sequence[str],
     registry: Registry,
@@ -142,7 +144,8 @@ def _request(
             seed=record["seed"],
             sampler=record["sampler"],
             options=record["options"],
-            images=_given(there, images, "images", "picture", lambda path: content.read(path).digest),
+            images=_given(there, images, "images", "picture", _picture_digest),
+            masks=_given(there, masks, "masks", "mask", _picture_digest),
             sounds=_given(there, sounds, "sounds", "sound", sound_digest),
             labels=[str(label) for label in record.get("labels", ())],
             parts=_parts(there),
@@ -217,6 +220,10 @@ def _given(
             )
         found.append(given[one["content"]])
     return found
+
+
+def _picture_digest(path: Path) -> str:
+    return content.read(path).digest
 
 
 def _prompts(there: Originals, prompts: Sequence[str]) -> list[str]:

@@ -96,8 +96,10 @@ def block_of(request: Request, number: int) -> Block:
         labels=None if labels is None else _in_turn(torch.tensor(labels), first, size, device),
         prompts=prompts and tuple(prompts[i % len(prompts)] for i in range(first, first + size)),
         images=None if request.images is None else _in_turn(request.images, first, size, device),
+        masks=None if request.masks is None else _in_turn(request.masks, first, size, device),
         sounds=None if request.sounds is None else _in_turn(request.sounds, first, size, device),
         parts={option: part.generator for option, part in request.parts.items()},
+        fitted=request.weights.fitted.get(request.sampler, {}),
         wanted=range(rows.start - first, rows.stop - first),
         notes=tuple({} for _ in range(size)),
         pictures={},
@@ -124,6 +126,7 @@ def sample(
     sampler: str | None = None,
     options: Mapping[str, Any] | None = None,
     images: Sequence[str | Path] = (),
+    masks: Sequence[str | Path] = (),
     sounds: Sequence[str | Path] = (),
     prompts: Sequence[str] = (),
     labels: Sequence[str | int] = (),
@@ -147,6 +150,7 @@ def sample(
     sampler, options: one of the model's samplers and its options (`aigc models show MODEL`). An option of its parts
     names weights, as `weights` does.
     images: pictures for samplers that work on pictures; sample i is given picture i mod K.
+    masks: likewise, for samplers that fill in: white where a picture is to be filled in, black where it is to be kept.
     sounds: likewise, `.wav` files; another sample rate is converted to that of the weights.
     prompts: texts to go on from, or to speak; sample i is given prompt i mod K.
     labels: names of classes, or their numbers; sample i is of label i mod K.
@@ -168,8 +172,8 @@ def sample(
     registry = registry or default()
     request_ = request(
         weights, count=count, start=start, seed=seed, sampler=sampler, options=options, images=images,
-        sounds=sounds, prompts=prompts, labels=labels, encoding=encoding, precision=precision, block=block, threads=threads,
-        device=device, private=private, verify=verify, registry=registry,
+        masks=masks, sounds=sounds, prompts=prompts, labels=labels, encoding=encoding,
+        precision=precision, block=block, threads=threads, device=device, private=private, verify=verify, registry=registry,
     )  # fmt: skip
     progress = progress or Progress(False)
     if out is not None:

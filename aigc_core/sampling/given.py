@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -59,6 +60,18 @@ def read_images(paths: Sequence[str | Path], output: Output) -> Tensor:
         pictures.append(pixels)
     scale = (output.high - output.low) / 255.0
     return torch.from_numpy(np.stack(pictures)).float().mul_(scale).add_(output.low)
+
+
+def read_masks(paths: Sequence[str | Path], output: Output) -> Tensor:
+    """Masks as [K, 1, H, W]: 1 where they are white, what is to be filled in, 0 where they are black.
+
+    Raises NotFoundError or DataError, also for one of another size, or that would fill in nothing.
+    """
+    masks = read_images(paths, replace(output, shape=(1, *output.shape[1:]), low=0.0, high=1.0)).round()
+    for path, mask in zip(paths, masks, strict=True):
+        if not mask.any():
+            raise DataError(f"{path}: a mask without white, so there is nothing to fill in; paint that white")
+    return masks
 
 
 def read_sounds(paths: Sequence[str | Path], output: Output) -> Heard:

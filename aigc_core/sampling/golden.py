@@ -34,7 +34,8 @@ def golden(weights: Weights, registry: Registry) -> tuple[dict[str, Any], dict[s
     By the model's first sampler that needs nothing but a seed; None if there is none. Raises BackendError.
     """
     samplers = weights.model.spec.samplers.items()
-    sampler = next((name for name, spec in samplers if not spec.needs), None)
+    able = (n for n, spec in samplers if not spec.needs and (n in weights.fitted or not spec.fitted))
+    sampler = next(able, None)
     if sampler is None:
         return None
     output = weights.generator.output

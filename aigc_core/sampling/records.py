@@ -14,7 +14,7 @@ from aigc_core.provenance.content import PICTURE, SOUND, kind_of
 
 _FIELDS: Final[Mapping[str, type]] = {
     "weights": dict, "backend": dict, "code": dict, "options": dict, "images": list, "filters": list,
-    "labels": list, "sounds": list, "parts": dict, "encoding": str,
+    "labels": list, "sounds": list, "masks": list, "parts": dict, "encoding": str,
     "start": int, "count": int, "seed": int, "block": int, "threads": int,
     "sampler": str, "device": str, "core": str,
 }  # fmt: skip

@@ -19,7 +19,7 @@ from aigc_core.provenance import content
 from aigc_core.provenance.environment import code_digest, machine
 from aigc_core.provenance.private import hide, salt_of
 from aigc_core.registry import Registry, blame, default
-from aigc_core.sampling.given import labels_of, load_parts, read_images, read_sounds
+from aigc_core.sampling.given import labels_of, load_parts, read_images, read_masks, read_sounds
 from aigc_core.sampling.writers import check_encoding
 from aigc_core.seeds import MAX_SEED
 from aigc_core.weights.file import Weights, load
@@ -29,7 +29,7 @@ from aigc_core.weights.version import Found
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aigc_core.specs import SamplerSpec
+    from aigc_core.specs import ModelSpec, SamplerSpec
 
 
 PRECISIONS: Final = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
@@ -72,6 +72,10 @@ class Request:
     """What the options of `spec.parts` name."""
     encoding: str | None = None
     """Of the values in files, where it is not the default."""
+    masks: Tensor | None = None
+    """[K, 1, H, W]: 1 where a picture is to be filled in; sample i is given mask i mod K."""
+    masked: tuple[tuple[str, str], ...] = ()
+    """Of each mask, its name and its content digest."""
 
     @property
     def blocks(self) -> range:
@@ -104,7 +108,7 @@ class Request:
             "start": self.start,
             "count": self.count,
             "block": self.block,
-            "images": [{"name": self._said(name), "content": digest} for name, digest in self.given],
+            "images": self._named(self.given),
             "prompts": None if self.prompts is None else [self._said(prompt) for prompt in self.prompts],
             **self._more(),
             "filters": [],
@@ -118,7 +122,8 @@ class Request:
         classes = self.weights.generator.data.classes
         found: dict[str, Any] = {
             "labels": [classes[label] for label in self.labels or ()],
-            "sounds": [{"name": self._said(name), "content": digest} for name, digest in self.heard],
+            "sounds": self._named(self.heard),
+            "masks": self._named(self.masked),
             "parts": {option: _named(part) for option, part in self.parts.items()},
             "encoding": self.encoding,
         }
@@ -128,6 +133,9 @@ class Request:
         """Of the sampler. Weights that are named by a path may say whose they are, as a picture's name does."""
         options = self.options.model_dump(mode="json")
         return {k: self._said(v) if k in self.parts else v for k, v in options.items()}
+
+    def _named(self, given: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
+        return [{"name": self._said(name), "content": digest} for name, digest in given]
 
     def _said(self, text: str) -> str:
         """What a record tells of something that the user gave."""
@@ -152,6 +160,7 @@ def request(
     sampler: str | None = None,
     options: Mapping[str, Any] | None = None,
     images: Sequence[str | Path] = (),
+    masks: Sequence[str | Path] = (),
     sounds: Sequence[str | Path] = (),
     prompts: Sequence[str] = (),
     labels: Sequence[str | int] = (),
@@ -172,7 +181,9 @@ def request(
     registry = registry or default()
     prompts = (prompts,) if isinstance(prompts, str) else prompts
     labels = (labels,) if isinstance(labels, str | int) else labels
-    images, sounds = ((given,) if isinstance(given, str | Path) else given for given in (images, sounds))
+    images, masks, sounds = (
+        (given,) if isinstance(given, str | Path) else given for given in (images, masks, sounds)
+    )
     if not isinstance(weights, Weights):
         if device is None:
             device = f"cuda:{_gpu()}" if torch.cuda.is_available() else "cpu"
@@ -191,24 +202,34 @@ def request(
     ):  # fmt: skip
         if not low <= value <= high:
             raise UsageError(f"{flag} must lie in {low} .. {high}, not {value}")
-    taken = {*spec.needs, *model.spec.conditions}
+    taken = {*spec.needs, *spec.takes}
     for need, given, what in (
         ("image", images, "works on pictures: give --image FILE"),
+        ("mask", masks, "fills in what a mask says: give --mask FILE, white where it is to be filled in"),
         ("sound", sounds, "works on sounds: give --sound FILE"),
         ("prompt", prompts, "works on a prompt: give --prompt TEXT"),
         ("label", labels, "needs to be told of which class: give --label NAME"),
     ):
         if need in spec.needs and not given:
             raise UsageError(f"sampler {name!r} of {model.spec.id} {what}")
-        if given and need not in (taken if need in ("prompt", "label") else spec.needs):
-            raise UsageError(f"sampler {name!r} of {model.spec.id} takes no --{need}")
+        if given and need not in {*taken, *(model.spec.conditions if need in ("prompt", "label") else ())}:
+            raise UsageError(
+                f"sampler {name!r} of {model.spec.id} takes no --{need}{_takers(model.spec, need)}"
+            )
+    if spec.fitted and name not in weights.fitted:
+        raise UsageError(
+            f"{weights.name or weights.path} were kept without what sampler {name!r} draws with; train again with the "
+            f"option that keeps it (aigc models show {model.spec.id}), or take another sampler"
+        )
     output = weights.generator.output
     check_encoding(encoding, output.modality)
     heard = read_sounds(sounds, output) if sounds else None
     return Request(
         weights, name, spec, parsed, count, start, seed, block or spec.block,
         images=read_images(images, output) if images else None,
-        given=tuple((path.name, content.read(path).digest) for path in map(Path, images)),
+        given=_digests(images),
+        masks=read_masks(masks, output) if masks else None,
+        masked=_digests(masks),
         threads=threads, private=private, prompts=tuple(prompts) or None, precision=precision,
         labels=labels_of(labels, weights) if labels else None,
         sounds=heard and heard.values,
@@ -216,6 +237,16 @@ def request(
         parts=load_parts(parsed, spec, f"sampler {name!r} of {model.spec.id}", parts or {}, registry, weights.device, verify),
         encoding=None if encoding in modality(output.modality).encodings[:1] else encoding,
     )  # fmt: skip
+
+
+def _takers(spec: ModelSpec, need: str) -> str:
+    """Where it would be taken, for an error."""
+    names = [name for name, s in spec.samplers.items() if need in (*s.needs, *s.takes)]
+    return f"; {' and '.join(names)} would: --sampler {names[0]}" if names else ""
+
+
+def _digests(pictures: Sequence[str | Path]) -> tuple[tuple[str, str], ...]:
+    return tuple((path.name, content.read(path).digest) for path in map(Path, pictures))
 
 
 def default_count(*given: Sequence[object]) -> int:

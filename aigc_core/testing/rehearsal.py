@@ -224,6 +224,8 @@ def _perform(model_id: str) -> None:
         given: dict[str, Any] = {}
         if "image" in details.needs:
             given["images"] = [_picture(bench, model_id, home / "given.png")]
+        if "mask" in (*details.needs, *details.takes):
+            given["masks"] = [_mask(bench, model_id, home / "mask.png")]
         if "sound" in details.needs:
             given["sounds"] = [_sound(bench, model_id, home / "given.wav")]
         if "prompt" in details.needs:
@@ -242,6 +244,17 @@ def _picture(bench: Bench, model_id: str, path: Path) -> Path:
 
     pixels = bench.data(model_id).fetch(torch.arange(1))[0][0].permute(1, 2, 0).numpy()
     Image.fromarray(np.squeeze(pixels)).save(path)
+    return path
+
+
+def _mask(bench: Bench, model_id: str, path: Path) -> Path:
+    """White in its left half."""
+    from PIL import Image
+
+    height, width = bench.data(model_id).info.shape[1:]
+    mask = Image.new("L", (width, height), 0)
+    mask.paste(255, (0, 0, (width + 1) // 2, height))
+    mask.save(path)
     return path
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aigc_core.registry import Model, Registry
     from aigc_core.specs import DataInfo, Output
     from aigc_core.training.engine import AccelerateEngine
+    from aigc_core.weights.file import Fitted
 
 PROMPTS = ("the king", "and so")
 """What a model that takes prompts is given, where its data have no transcripts."""
@@ -164,15 +165,33 @@ class Bench:
             told.append(dict(trainer.step(batch)))
         return told
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019
     def trained(self, model_id: str) -> Generator[Any]:
         """The generator of a short training on real data, ready to sample."""
+        return self._trained(model_id)[0]
+
+    def fitted(self, model_id: str) -> Fitted:
+        """What its samplers draw with beside it."""
+        return self._trained(model_id)[1]
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019
+    def _trained(self, model_id: str) -> tuple[Generator[Any], Fitted]:
         data = self.data(model_id)
         if self.model(model_id).spec.trainer is None:
-            return self.build(model_id, data.info).eval().requires_grad_(False)
+            return self.build(model_id, data.info).eval().requires_grad_(False), {}
         trainer, engine = self.make(model_id, data.info)
         self.steps(trainer, engine, data, 0, 5)
-        return trainer.result().eval().requires_grad_(False)
+        generator = trainer.result().eval().requires_grad_(False)
+        return generator, self.fit_samplers(model_id, trainer, generator, data)
+
+    def fit_samplers(
+        self, model_id: str, trainer: Trainer[Any, Any], generator: Generator[Any], data: Dataset
+    ) -> Fitted:
+        """What a trainer keeps for samplers, as at the end of a training."""
+        from aigc_core.progress import Progress
+        from aigc_core.training.fitted import fit_samplers
+
+        spec = self.registry.models[model_id]
+        return fit_samplers(trainer, spec, generator, data, 0, Progress(False).track)
 
     def draw(
         self,
@@ -229,7 +248,7 @@ class Bench:
         size: int,
         **given: Any,
     ) -> Block:
-        """A block with the pictures, sounds, labels, prompts and parts that a sampler needs."""
+        """A block with the pictures, masks, sounds, labels, prompts, parts and fitted tensors that a sampler takes."""
         import torch
 
         from aigc_core.data.batches import Batches
@@ -242,6 +261,11 @@ class Bench:
             if need in spec.needs and name not in given:
                 batches = Batches(self.data(model_id), size, 0, generator.output, device)
                 given[name] = _cut(batches.batch(index % len(self.data(model_id))), generator.output)
+        if "mask" in (*spec.needs, *spec.takes) and "masks" not in given:  # the left half is to be filled in
+            given["masks"] = torch.zeros(size, 1, *generator.output.shape[1:])
+            given["masks"][..., : generator.output.shape[2] // 2] = 1
+        if spec.fitted and "fitted" not in given:
+            given["fitted"] = self.fitted(model_id).get(sampler, {})
         if "label" in spec.needs and "labels" not in given:  # else each class in turn, where it knows any
             given["labels"] = index % max(len(generator.data.classes), 1)
         if "prompt" in spec.needs and "prompts" not in given:

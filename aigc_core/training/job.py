@@ -169,6 +169,7 @@ def _train(
                     begun = session.train(stop)
                 session.last_pictures()
                 generator = session.result()
+                fitted = session.fitted(generator)
             training = {
                 **plan_.training_record(), "run": run.key, "environment": _environment(plan_, engine),
                 **({"drift": drift} if drift else {}),
@@ -177,7 +178,7 @@ def _train(
             }  # fmt: skip
             content, record = encode(
                 generator, plan_.model, plan_.data_record(), training, session.adapters(),
-                plan_.base.tensors_digest if plan_.base else None, plan_.license,
+                plan_.base.tensors_digest if plan_.base else None, plan_.license, fitted=fitted,
             )  # fmt: skip
             weights = None
             if first:

@@ -29,6 +29,9 @@ SHARE: Final = 0.08
 
 LONGEST: Final = 10.0
 
+PLACES: Final = 1000
+"""As how many steps a run is taken whose length is to be found."""
+
 ENDING: Final = 0.5
 """Seconds for what comes after the last step."""
 
@@ -47,7 +50,12 @@ class Measured:
 
 
 def measure(plan: Plan, engine: AccelerateEngine, seconds: float, progress: Progress) -> Measured:
-    """Trains a scratch copy for about so many seconds. All processes must call it. Raises BackendError."""
+    """Trains a scratch copy for about so many seconds. All processes must call it. Raises BackendError.
+
+    The steps are taken from all over the run, at even distances: a trainer may do one thing first, and then another.
+    """
+    total = plan.steps or PLACES
+    engine.set_total(total)
     with torch.random.fork_rng(), blame(plan.model.backend, f"while measuring {plan.model.spec.id}"):
         generator = plan.build().to(engine.device).train()
         engine.set_up()
@@ -58,8 +66,9 @@ def measure(plan: Plan, engine: AccelerateEngine, seconds: float, progress: Prog
         def steps(start: int, count: int) -> float:
             then = time.perf_counter()
             for number, parts in enumerate(batches.shares(start, start + count, rows), start):
+                place = start + (number - start) * (total - start) // count
                 for part, batch in enumerate(parts):
-                    engine.begin(min(number, engine.total_steps - 1), part)
+                    engine.begin(min(place, total - 1), part)
                     with engine.part(part):
                         metrics = trainer.step(batch)
                 bar.update(1)

@@ -142,7 +142,7 @@ def plan(
     dataset = open_data(data, registry, size=size, strict=strict, reading=reading, track=progress.track)
     if parent is not None and isinstance(dataset, Sounds):
         dataset = dataset.numbered(parent.generator.data)
-    _check_needs(loaded, dataset)
+    check_needs(loaded, dataset)
     if loaded.tokenizer is not None:
         kept = {} if parent is None else parent.generator.data.assets
         dataset = for_model(dataset, loaded.tokenizer, config, kept, progress.track)
@@ -209,7 +209,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _check_needs(model: Model, dataset: Dataset) -> None:
+def check_needs(model: Model, dataset: Dataset) -> None:
     """Raises DataError unless the model can be fitted on such data."""
     needs, info = model.spec.data, dataset.info
     what = f"model {model.spec.id!r} can't be trained on {dataset.name!r}"

@@ -18,7 +18,9 @@ from aigc_core.errors import (
 )
 from aigc_core.events import Event
 from aigc_core.files import create_exclusively
+from aigc_core.progress import Progress
 from aigc_core.training.checkpoints import Checkpoints
+from aigc_core.training.fitted import fit_samplers
 from aigc_core.training.guards import ROLLBACKS, SMALLER, Diverged, Guards, guard_every
 from aigc_core.training.loop import Hooks, Pace, Rhythm, Stop, fit
 from aigc_core.training.parallel import together
@@ -30,11 +32,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aigc_core.interfaces import Generator, Trainer
-    from aigc_core.progress import Progress
     from aigc_core.registry import Registry
     from aigc_core.training.engine import AccelerateEngine
     from aigc_core.training.plan import Plan
     from aigc_core.training.run import Run
+    from aigc_core.weights.file import Fitted
 
 
 class Session(Hooks):
@@ -113,6 +115,15 @@ class Session(Hooks):
     def result(self) -> Generator[Any]:
         """The generator to keep, all of it here; all processes must ask."""
         return self.engine.whole(self.trainer.result())
+
+    def fitted(self, generator: Generator[Any]) -> Fitted | None:
+        """What samplers draw with beside the generator that is kept; None in a process that is not asked."""
+        if not self._first and not self.engine.sharded:  # of networks that are shared out each holds a part
+            return None
+        track = (self._progress if self._first else Progress(False)).track
+        return fit_samplers(
+            self.trainer, self.plan.model.spec, generator, self.plan.dataset, self.plan.seed, track
+        )
 
     def adapters(self) -> Mapping[str, tuple[Tensor, Tensor]] | None:
         """What the training added to the weights it began with, where that alone is to be kept.

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 
 class Sheets:
-    """`sheets/00000100.png`, by the model's first sampler that needs nothing but a seed."""
+    """`sheets/00000100.png`, by the model's first sampler that needs nothing but the generator and a seed."""
 
     def __init__(self, model: Model, folder: Path) -> None:
         self._model, self._folder = model, folder
-        self._sampler = next((n for n, s in model.spec.samplers.items() if not s.needs), None)
+        self._sampler = next(
+            (n for n, s in model.spec.samplers.items() if not s.needs and not s.fitted), None
+        )
 
     @property
     def possible(self) -> bool:

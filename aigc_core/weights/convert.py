@@ -42,6 +42,7 @@ def convert(
     training = {**record["training"], "parents": [weights.tensors_digest], "converted": precision}
     made = in_precision(weights, precision).generator
     content, _ = encode(
-        made, weights.model, data, training, license=record["license"], parameters=record["parameters"]
-    )
+        made, weights.model, data, training, license=record["license"], parameters=record["parameters"],
+        fitted=weights.fitted,
+    )  # fmt: skip
     return golden.publish(store, name, content, {}, registry, remarks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from aigc_core.registry import Model, Registry
 
 PREFIX = "generator."
-"""Of the generator's tensors; `data.` is that of the assets of its data, `adapter.` of what is added to a base's tensors."""
-ASSET, ADAPTER = "data.", "adapter."
+"""Of the generator's tensors; `data.` is that of the assets of its data, `adapter.` of what is added to a base's tensors,
+`sampler.NAME.` of what a sampler was fitted to."""
+ASSET, ADAPTER, SAMPLER = "data.", "adapter.", "sampler."
+
+Fitted = Mapping[str, Mapping[str, "Tensor"]]
+"""What samplers draw with beside the generator, by sampler and then by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Weights:
     """The digest of the manifest that they belong to, where they come from the store."""
     verified: bool = True
     """Whether their bytes were checked."""
+    fitted: Fitted = field(default_factory=dict)
+    """What samplers draw with beside the generator, on its device."""
 
     @property
     def tensors_digest(self) -> str:
@@ -61,12 +67,13 @@ def encode(
     base: str | None = None,
     license: str | None = None,
     parameters: int | None = None,
+    fitted: Fitted | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """The bytes of a weights file, and the record inside it: the same for the same training.
 
     `data` names the data set (name, split, digest, count); `training` sums up how it was fitted. With `adapters`
     (see `Trainer.adapters`) the file holds those alone, to be added to the weights whose tensors digest is `base`.
-    `license` is by default the model's.
+    `license` is by default the model's. `fitted`: see `Trainer.fitted`.
     """
     if adapters is None:
         tensors, shared = _unshared(generator.state_dict())
@@ -78,6 +85,11 @@ def encode(
             for name, pair in adapters.items()
             for part, tensor in zip(("down", "up"), pair, strict=True)
         }
+    tensors.update(
+        (f"{SAMPLER}{sampler}.{name}", _copied(tensor))
+        for sampler, parts in (fitted or {}).items()
+        for name, tensor in parts.items()
+    )
     record = {
         "format": FORMAT,
         "model": model.spec.id,
@@ -128,7 +140,7 @@ def load(
         _fill(generator, read, model, record, found.path)
     return Weights(
         generator.to(device).eval().requires_grad_(False), model, record, found.path, torch.device(device),
-        str(found.version) if found.version else None, found.manifest, verify,
+        str(found.version) if found.version else None, found.manifest, verify, _fitted(read, device),
     )  # fmt: skip
 
 
@@ -136,6 +148,15 @@ def _assets(read: Mapping[str, Tensor]) -> dict[str, bytes]:
     return {
         name.removeprefix(ASSET): t.numpy().tobytes() for name, t in read.items() if name.startswith(ASSET)
     }
+
+
+def _fitted(read: Mapping[str, Tensor], device: torch.device | str) -> Fitted:
+    found: dict[str, dict[str, Tensor]] = {}
+    for whole, tensor in read.items():
+        if whole.startswith(SAMPLER):
+            sampler, _, name = whole.removeprefix(SAMPLER).partition(".")
+            found.setdefault(sampler, {})[name] = tensor.to(device)
+    return found
 
 
 def _bytes(content: bytes) -> Tensor:
@@ -161,7 +182,8 @@ def _adapted(
         )
     generator = load(Found(holder.path, holder), registry, verify=verify).generator
     state = generator.state_dict()
-    for name in sorted({n.removeprefix(ADAPTER).rpartition(".")[0] for n in read}):
+    added = (name.removeprefix(ADAPTER) for name in read if name.startswith(ADAPTER))
+    for name in sorted({name.rpartition(".")[0] for name in added}):
         down, up = (read.get(f"{ADAPTER}{name}.{part}") for part in ("down", "up"))
         there = state.get(name)
         if there is None or down is None or up is None or there.shape != (len(up), down.shape[-1]):
@@ -234,8 +256,12 @@ def _unshared(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
             shared[name] = first[place]
         else:
             first[place] = name
-            tensors[PREFIX + name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            tensors[PREFIX + name] = _copied(tensor)
     return tensors, shared
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -6,13 +6,16 @@ import json
 import re
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aigc_core.errors import UsageError
 from aigc_core.options import Options, check_options, parse
 from aigc_core.specs import CAPABILITIES, CONDITIONS
 from aigc_core.testing.kit import Failed, check, doing, require
 from aigc_core.testing.subject import Bench
+
+if TYPE_CHECKING:
+    from aigc_core.weights.file import Fitted
 
 PARAMS = re.compile(r"([\d.]+) ?([kMBG]?) (?:at|for) (\d+(?:x\d+)*)")
 PART = re.compile(r"[^/\s]+/[^/\s]+")
@@ -47,10 +50,9 @@ def declares(bench: Bench, model_id: str) -> None:
         for part in sampler.parts.values():
             told = f"sampler {name}: its part {part!r} is no model; name it as family/name"
             require(bool(PART.fullmatch(part)), told)
-        require(
-            set(sampler.needs) <= set(CONDITIONS),
-            f"sampler {name} needs {sampler.needs}; known: {CONDITIONS}",
-        )
+        for verb, named in (("needs", sampler.needs), ("takes", sampler.takes)):
+            told = f"sampler {name} {verb} {', '.join(named)}; known: {CONDITIONS}"
+            require(set(named) <= set(CONDITIONS), told)
 
 
 @check("params", "model")
@@ -199,7 +201,8 @@ def builds(bench: Bench, model_id: str) -> None:
         require(any(True for _ in generator.parameters()), "it has no parameters")
         with torch.random.fork_rng():
             for name in bench.samplers(model_id):
-                if not bench.model(model_id).sampler_spec(name)[1].needs and _small(shape):
+                details = bench.model(model_id).sampler_spec(name)[1]
+                if not details.needs and not details.fitted and _small(shape):
                     with doing(f"sampler {name} fails at {text}"):
                         values = bench.draw(model_id, name, generator.eval(), size=2)
                     require(
@@ -226,6 +229,7 @@ def smoke(bench: Bench, model_id: str) -> None:
     smallest = bench.shapes(model_id)[0]
     data = bench.items(model_id, smallest)
     what = f"at its smallest size, {'x'.join(map(str, smallest))},"
+    fitted: Fitted = {}
     if spec.trainer is None:
         with doing(f"{what} it can't be built"):
             generator = bench.build(model_id, data.info)
@@ -234,13 +238,15 @@ def smoke(bench: Bench, model_id: str) -> None:
             trainer, engine = bench.make(model_id, data.info)
             told = bench.steps(trainer, engine, data, 0, 2)
             generator = trainer.result()
+            fitted = bench.fit_samplers(model_id, trainer, generator, data)
         for metrics in told:
             for name, value in metrics.items():
                 require(bool(torch.isfinite(torch.as_tensor(value)).all()), f"metric {name!r} is not finite")
     for name in bench.samplers(model_id):
         if not spec.samplers[name].needs:
             with doing(f"{what} sampler {name} fails"):
-                values = bench.draw(model_id, name, generator.eval(), size=2)
+                own = fitted.get(name, {})
+                values = bench.draw(model_id, name, generator.eval(), size=2, fitted=own)
             shape = (2, *generator.output.shape)
             fits = len(values) == 2 and generator.output.fits(tuple(values.shape[1:]))
             require(fits, f"sampler {name} gives {tuple(values.shape)}, not {shape}")

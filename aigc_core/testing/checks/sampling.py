@@ -205,6 +205,25 @@ def conditions(bench: Bench, model_id: str, sampler: str) -> None:
             )
             a, b = (bench.draw(model_id, sampler, generator, **items) for items in (given, other))
             require(not _alike(a, b, generator), f"it needs {what}, but they change nothing")
+    if "mask" in {*spec.needs, *spec.takes}:
+        _check_masks(bench, model_id, sampler, generator)
+
+
+def _check_masks(bench: Bench, model_id: str, sampler: str, generator: Generator[Any]) -> None:
+    asked = bench.block(
+        model_id, sampler, generator, 3, 0, bench.model(model_id).sampler_spec(sampler)[1].block
+    )
+    images, masks = asked.images, asked.masks
+    require(images is not None, "takes masks, but not the pictures that they are of: it needs image too")
+    assert images is not None
+    assert masks is not None
+    drawn = bench.draw(model_id, sampler, generator)
+    kept = (masks == 0).expand_as(images)
+    require(same(drawn[kept], images[kept]), "a mask is to keep what is black, but its pixels are changed")
+    require(not same(drawn, images), "a mask is to have what is white filled in, but nothing is")
+    if "mask" not in bench.model(model_id).sampler_spec(sampler)[1].needs:
+        with doing("it may be given a mask, but without one it fails"):
+            bench.draw(model_id, sampler, generator, masks=None)
 
 
 @contextlib.contextmanager
@@ -266,7 +285,9 @@ def stops(bench: Bench, model_id: str, sampler: str) -> None:
 
     def draw(countdown: _Countdown) -> None:
         timed = _Timed(model.spec, model.backend, countdown)
-        weights = Weights(generator, timed, record, bench.folder, torch.device("cpu"))
+        weights = Weights(
+            generator, timed, record, bench.folder, torch.device("cpu"), fitted=bench.fitted(model_id)
+        )
         ending = next(iter(modality(generator.output.modality).endings))
         with bench.isolated():  # the ledger of the user is not to know of this
             sample(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from aigc_core.testing.checks.sampling import sounding
@@ -111,6 +113,35 @@ def _still(network: torch.nn.Module, before: Mapping[str, torch.Tensor]) -> list
     return [name for name, tensor in before.items() if name in now and torch.equal(now[name], tensor)]
 
 
+@check("fitted", "trainer")
+def fitted(bench: Bench, model_id: str) -> None:
+    """What it keeps for samplers is there for each that declares it, the same each time, and changes nothing."""
+    declared = {name for name, s in bench.registry.models[model_id].samplers.items() if s.fitted}
+    data = bench.data(model_id)
+    trainer, engine = bench.make(model_id, data.info)
+    bench.steps(trainer, engine, data, 0, 2)
+    generator = trainer.result()
+    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    found = []
+    for noise in (1, 2):
+        torch.manual_seed(noise), np.random.seed(noise), random.seed(noise)
+        found.append(bench.fit_samplers(model_id, trainer, generator, data))
+    missing = sorted(declared - set(found[0]))
+    require(not missing, f"keeps nothing for {', '.join(missing)}, which declares fitted=True")
+    for sampler, parts in found[0].items():
+        again = found[1].get(sampler, {})
+        unlike = [
+            n for n in {*parts, *again} if n not in parts or n not in again or not same(parts[n], again[n])
+        ]
+        require(
+            not unlike,
+            f"what it keeps for {sampler} ({', '.join(sorted(unlike))}) comes out otherwise the second time: "
+            "draw from the seed that it is given, or from torch's stream, which follows from that",
+        )
+    changed = [name for name, tensor in generator.state_dict().items() if not same(tensor, before[name])]
+    require(not changed, f"what it keeps for samplers changes {', '.join(changed[:3])} of the generator")
+
+
 @check("learns", "trainer")
 def learns(bench: Bench, model_id: str) -> None:
     """Trained on a tiny real set, its samples come to under half the distance to held-back real ones that they
@@ -120,7 +151,7 @@ def learns(bench: Bench, model_id: str) -> None:
 
     spec = bench.registry.models[model_id]
     modality, (name, size) = spec.data.modality, bench.source(model_id)
-    sampler = next((n for n, s in spec.samplers.items() if not s.needs), None)
+    sampler = next((n for n, s in spec.samplers.items() if not s.needs and not s.fitted), None)
     if sampler is None:
         return
     options = _batch(bench, model_id)

@@ -7,19 +7,18 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
-from aigc_core.specs import DataInfo, Output
-from aigc_gan.config import DCGANConfig, DCGANTraining
-from aigc_gan.trainer import GANTrainer, LatentGenerator
-
-
-def levels(height: int, width: int, grid: int = 7) -> int:
-    """How often the picture is halved on the way to the coarsest grid: so that this is nearly `grid` cells
-    wide, for 7 that is 4 to 10, and at least one high."""
-    most = int(math.log2(min(height, width)))
-    return max(1, min(most, round(math.log2(max(height, width) / grid))))
+from aigc_core.specs import DataInfo
+from aigc_gan.config import DCGANConfig
+from aigc_gan.networks import (
+    Critic,
+    CriticLayers,
+    FirstConv,
+    LatentGenerator,
+    in_order_of_memory,
+    levels,
+    widths,
+)
 
 
 class DCGAN(LatentGenerator):
@@ -36,12 +35,12 @@ class DCGAN(LatentGenerator):
         self.latent = config.latent
         channels, height, width = data.shape
         depth = levels(height, width, config.grid)
-        widths = [config.width << level for level in range(depth + (not config.plain))]
-        top = widths[-1]
+        sizes = widths(config.width, depth + (not config.plain))
+        top = sizes[-1]
         self.grid = (top, -(-height // 2**depth), -(-width // 2**depth))
-        self.project = nn.Linear(config.latent, math.prod(self.grid))
+        self.project = nn.Linear(self.inputs, math.prod(self.grid))
         layers: list[nn.Module] = [nn.BatchNorm2d(top), nn.ReLU(inplace=True)]
-        for outer, inner in reversed(list(itertools.pairwise(widths))):
+        for outer, inner in reversed(list(itertools.pairwise(sizes))):
             up = nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=False)
             layers += [up, nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
         last = (
@@ -53,63 +52,53 @@ class DCGAN(LatentGenerator):
         self.to(memory_format=torch.channels_last)
 
     @property
-    def output(self) -> Output:
-        return Output("image", self.data.shape, -1.0, 1.0)
+    def inputs(self) -> int:
+        """The size of what the first layer is given."""
+        return self.config.latent
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, latent] to [N, C, H, W] in [-1, 1]."""
         grid = self.project(z).view(-1, *self.grid).contiguous(memory_format=torch.channels_last)
         pictures: Tensor = self.layers(grid)
         return pictures[:, :, : self.data.shape[1], : self.data.shape[2]]
 
+    def critic(self, layers: CriticLayers) -> Critic:
+        return DCGANCritic(self.config, self.data, layers)
 
-class FirstConv(nn.Conv2d):
-    """The strided convolution of few channels, as a matrix product of its patches.
 
-    Where there are few, a CPU's own kernel takes ten times as long for the gradient of the input, and of one
-    channel it can't tell that the channels are last.
+class DCGANCritic(Critic):
+    """A strided convolution a level, unless it is plain one at the coarsest, a linear score.
+
+    With classes each has a linear score of its own beside the common one (Miyato and Koyama 2018, arXiv:1802.05637).
     """
 
-    def __init__(self, channels: int, outer: int) -> None:
-        super().__init__(channels, outer, 4, stride=2, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        patches = F.unfold(x, 4, padding=1, stride=2).transpose(1, 2)
-        features = F.linear(patches, self.weight.flatten(1), self.bias)
-        return features.view(len(x), x.shape[2] // 2, x.shape[3] // 2, -1).permute(0, 3, 1, 2)
-
-
-class DCGANCritic(nn.Module):
-    """A strided convolution a level, unless it is plain one at the coarsest, a linear score; every layer of
-    spectral norm 1."""
-
-    def __init__(self, config: DCGANConfig, data: DataInfo) -> None:
+    def __init__(self, config: DCGANConfig, data: DataInfo, layers: CriticLayers, classes: int = 0) -> None:
         super().__init__()
         channels, height, width = data.shape
         depth = levels(height, width, config.grid)
-        layers: list[nn.Module] = []
-        for level in range(depth):
-            outer = config.width << level
+        sizes = widths(config.width, depth + 1)
+        stack: list[nn.Module] = []
+        for level, outer in enumerate(sizes[:depth]):
             down = nn.Conv2d(channels, outer, 4, stride=2, padding=1) if level else FirstConv(channels, outer)
             # not in place on the first one's view: autograd would copy what lies around it
-            layers += [spectral_norm(down), nn.LeakyReLU(0.2, inplace=level > 0)]
+            stack += [layers.weighted(down), nn.LeakyReLU(0.2, inplace=level > 0)]
             channels, height, width = outer, height // 2, width // 2
         if not config.plain:
-            top = config.width << depth
-            layers += [spectral_norm(nn.Conv2d(channels, top, 3, padding=1)), nn.LeakyReLU(0.2, inplace=True)]
-            channels = top
-        self.layers = nn.Sequential(*layers)
-        self.score = spectral_norm(nn.Linear(channels * height * width, 1))
+            last = nn.Conv2d(channels, sizes[depth], 3, padding=1)
+            stack += [layers.weighted(last), nn.LeakyReLU(0.2, inplace=True)]
+            channels = sizes[depth]
+        self.layers = nn.Sequential(*stack)
+        features = channels * height * width
+        self.score = layers.weighted(nn.Linear(features, 1))
+        self.of_class = layers.weighted(nn.Embedding(classes, features)) if classes else None
+        if self.of_class is not None and not layers.spectral:
+            nn.init.normal_(self.of_class.weight, std=features**-0.5)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, C, H, W] to [N]."""
-        features = self.layers(x)
-        # In the order of memory, so that gradients too come back with the channels last.
-        scores: Tensor = self.score(features.permute(0, 2, 3, 1).flatten(1)).squeeze(1)
+        features = in_order_of_memory(self.layers(x))
+        scores: Tensor = self.score(features).squeeze(1)
+        if self.of_class is not None:
+            scores = scores + (self.of_class(labels) * features).sum(1)
         return scores
-
-
-class DCGANTrainer(GANTrainer[DCGAN, DCGANTraining]):
-    def make_critic(self) -> nn.Module:
-        return DCGANCritic(self.generator.config, self.generator.data)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 
 from torch import Tensor, nn
 
-from aigc_core.specs import DataInfo, Output
-from aigc_gan.config import MLPConfig, MLPTraining
-from aigc_gan.trainer import GANTrainer, LatentGenerator
+from aigc_core.specs import DataInfo
+from aigc_gan.config import MLPConfig
+from aigc_gan.networks import Critic, CriticLayers, LatentGenerator
 
 
 class MLPGenerator(LatentGenerator):
@@ -28,37 +26,28 @@ class MLPGenerator(LatentGenerator):
             width = hidden
         self.layers = nn.Sequential(*layers, nn.Linear(width, math.prod(data.shape)), nn.Tanh())
 
-    @property
-    def output(self) -> Output:
-        return Output("image", self.data.shape, -1.0, 1.0)
-
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, latent] to [N, C, H, W] in [-1, 1]."""
         pictures: Tensor = self.layers(z).view(-1, *self.data.shape)
         return pictures
 
+    def critic(self, layers: CriticLayers) -> Critic:
+        return MLPCritic(self.config, self.data, layers)
 
-class MLPCritic(nn.Module):
-    """The generator's mirror image, with dropout; scores [N] for pictures [N, C, H, W].
 
-    `dropout` makes a layer each time.
-    """
+class MLPCritic(Critic):
+    """The generator's mirror image, with dropout; scores [N] for pictures [N, C, H, W]."""
 
-    def __init__(self, config: MLPConfig, data: DataInfo, dropout: Callable[[], nn.Module]) -> None:
+    def __init__(self, config: MLPConfig, data: DataInfo, layers: CriticLayers) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
+        stack: list[nn.Module] = [nn.Flatten()]
         width = math.prod(data.shape)
         for hidden in reversed(config.hidden):
-            layers += [nn.Linear(width, hidden), nn.LeakyReLU(0.2, inplace=True), dropout()]
+            linear = layers.weighted(nn.Linear(width, hidden))
+            stack += [linear, nn.LeakyReLU(0.2, inplace=True), layers.dropout()]
             width = hidden
-        self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
+        self.layers = nn.Sequential(*stack, layers.weighted(nn.Linear(width, 1)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         scores: Tensor = self.layers(x).squeeze(1)
         return scores
-
-
-class MLPTrainer(GANTrainer[MLPGenerator, MLPTraining]):
-    def make_critic(self) -> nn.Module:
-        dropout = partial(self.engine.dropout, self.options.dropout)
-        return MLPCritic(self.generator.config, self.generator.data, dropout)

@@ -18,16 +18,16 @@ class MLPVAE(VAE):
     config: MLPConfig
 
     def __init__(self, config: MLPConfig, data: DataInfo) -> None:
-        super().__init__(config, data)
+        super().__init__(config, data, config.likelihood)
         size = math.prod(data.shape)
         self.encoder = _layers((size, *config.hidden, 2 * config.latent))
         self.decoder = _layers((config.latent, *reversed(config.hidden), size))
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.encoder(x.flatten(1)).chunk(2, dim=1)
         return mean, log_variance
 
-    def decode_logits(self, z: Tensor) -> Tensor:
+    def decode_logits(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         logits: Tensor = self.decoder(z).view(-1, *self.data.shape)
         return logits
 

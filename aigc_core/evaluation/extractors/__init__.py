@@ -1,0 +1,1 @@
+"""What looks at pictures, so that metrics can compare what it sees."""

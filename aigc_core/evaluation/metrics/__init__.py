@@ -1,0 +1,1 @@
+"""Figures of merit that compare the features of samples with those of real items."""
