@@ -41,7 +41,7 @@ DOUBLE_STEPS = {"image": 50, "text": 10, "audio": 10}
 """By modality."""
 
 SMALL = ("plain", "normed", "pictures", "dropout", "mean")
-SHARDED = ("plain", "gan/mlp", "vae/conv in float64", "text/gpt", "text/lstm")
+SHARDED = ("plain", "gan/dcgan", "vae/conv in float64", "text/gpt", "text/lstm")
 
 ALONE: dict[str, dict[str, Any]] = {
     **{kind: {"kind": kind} for kind in SMALL},

@@ -54,6 +54,13 @@ class Engine(Protocol):
     def unwrap(self, module: nn.Module) -> nn.Module:
         """The network that `prepare` was given: call that one where its parameters get no gradients."""
 
+    def gathered(self, module: nn.Module) -> dict[str, Tensor] | None:
+        """None, unless a prepared network is shared out: then its parameters and buffers, whole, by name. All processes
+        must ask.
+
+        Gradients of gradients can't go through a network that is shared out. They go through one of the same kind that
+        is handed these (`torch.func.functional_call`), and so back to the parameters of the prepared one."""
+
     def optimizer(self, optimizer: _O) -> _O:
         """An optimizer prepared likewise; make it from the parameters of prepared networks."""
 

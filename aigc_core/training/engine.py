@@ -137,6 +137,13 @@ class AccelerateEngine:
         inner: nn.Module = module.module if isinstance(module, DistributedDataParallel) else module
         return inner
 
+    def gathered(self, module: nn.Module) -> dict[str, Tensor] | None:
+        if self._mesh is None or id(module) not in self._classes:
+            return None
+        from aigc_core.training.sharding import gathered
+
+        return gathered(module, self.processes)
+
     def optimizer(self, optimizer: _O) -> _O:
         optimizer.register_step_pre_hook(self._shorten)
         optimizer.register_step_post_hook(self._restore)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Partial, distribute_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,24 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
         fully_shard(child, mesh=mesh)
     fully_shard(module, mesh=mesh)
     module.register_load_state_dict_pre_hook(_deal)  # type: ignore[no-untyped-call]
+
+
+def gathered(module: nn.Module, processes: int) -> dict[str, Tensor]:
+    """The parameters and buffers of a network that is shared out, whole, by name; a gradient of theirs is averaged over
+    the processes, as FSDP does, and dealt out to the network's own."""
+
+    def averaged(gradient: Tensor) -> Tensor:
+        return gradient / processes
+
+    found = dict(module.named_buffers())
+    for name, parameter in module.named_parameters():
+        if isinstance(parameter, DTensor):
+            full = parameter.full_tensor(grad_placements=[Partial()])
+            full.register_hook(averaged)  # type: ignore[no-untyped-call]
+            found[name] = full
+        else:
+            found[name] = parameter
+    return found
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:

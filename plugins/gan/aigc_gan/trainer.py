@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from aigc_core.data import Dataset
 from aigc_core.errors import DataError, UsageError
@@ -110,13 +111,7 @@ class GANTrainer(Trainer[LatentGenerator, GANTraining]):
             weight = 10.0 if options.objective == "wgan" else 0.0
         if self.engine.step % options.lazy or not (options.r1 or weight):
             return None
-        if isinstance(self.critic, distributed.fsdp.FSDPModule):
-            # Its parts are gone before the second backward, and held on to they give other gradients.
-            raise UsageError(
-                "a penalty on gradients can't be had of a critic that is shared out; leave out --shard, or give "
-                "-o r1=0 -o gradient_penalty=0 -o spectral_norm=true"
-            )
-        critic = partial(self.critic, labels=labels)
+        critic = partial(self.differentiable(), labels=labels)
         terms = []
         if options.r1:
             terms.append(options.r1 * r1(critic, real))
@@ -124,6 +119,20 @@ class GANTrainer(Trainer[LatentGenerator, GANTraining]):
             share = normal_to_uniform(self.engine.randn(len(real), 1))
             terms.append(weight * gradient_penalty(critic, real, fake, share))
         return options.lazy * torch.stack(terms).sum()
+
+    def differentiable(self) -> Callable[..., Tensor]:
+        """The critic, as gradients of gradients can go through it. Raises UsageError."""
+        tensors = self.engine.gathered(self.critic)
+        if tensors is None:
+            return self.critic
+        if self.options.spectral_norm or bool(getattr(self.options, "dropout", 0.0)):
+            raise UsageError(
+                "with --shard a penalty on gradients goes with neither spectral norm nor dropout; leave one of them out: "
+                "-o r1=0 -o gradient_penalty=0, or -o spectral_norm=false -o dropout=0"
+            )
+        with torch.device("meta"):
+            plain = self.generator.critic(CriticLayers())
+        return lambda x, labels: functional_call(plain, tensors, (x, labels))
 
     def samples(self) -> Tensor | None:
         return self.fakes
