@@ -135,10 +135,10 @@ def weights_bytes(value: int = 0, size: int = 8, **record: object) -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
-def lengthy(cases: Iterable[Any], *which: str) -> list[Any]:
-    """Cases of a test, those of such names (or of cases with such a `name`) marked `long`."""
+def lengthy(cases: Iterable[Any], *which: str, mark: str = "long") -> list[Any]:
+    """Cases of a test, those of such names (or of cases with such a `name`) marked `long`, or `slow`."""
     return [
-        pytest.param(case, marks=pytest.mark.long) if getattr(case, "name", case) in which else case
+        pytest.param(case, marks=getattr(pytest.mark, mark)) if getattr(case, "name", case) in which else case
         for case in cases
     ]
 
