@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -36,12 +36,12 @@ class CriticLayers:
         return layer
 
 
-class Critic(nn.Module):
+class Critic(nn.Module, ABC):
     """A network from pictures [N, C, H, W] to scores [N], higher for what it holds to be real. labels: [N] int64, for
     one that is asked whether a picture is a real one of its class."""
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor: ...
 
 
 class LatentGenerator(Generator[Any]):
