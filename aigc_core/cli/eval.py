@@ -156,7 +156,7 @@ def _keep(records: list[dict[str, Any]], out: str) -> None:
 
 
 def _show(cards: list[MetricCard]) -> None:
-    sure = any(card.intervals.values() for card in cards if any(card.intervals.values()))
+    sure = any(any(card.intervals.values()) for card in cards)
     rows = []
     for card in cards:
         for name, value in card.figures.items():

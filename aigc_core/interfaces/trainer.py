@@ -71,7 +71,8 @@ class Trainer(ABC, Generic[G, T]):
 
         Asked for once, at the end. generator: what `result` returned, in evaluation mode; gradients are off. data: what
         was trained on, whose items come as stored (pictures uint8). seed: the run's; what is drawn at random follows from it.
-        track(items, count, label) shows progress. Only the first process of several is asked.
+        track(items, count, label) shows progress. Of several processes the first is asked, or all where networks are shared
+        out.
         """
         return {}
 
