@@ -190,7 +190,7 @@ def test_every_metric_that_fits_is_measured_where_none_is_named(seeing: Site, ai
     (seeing.path / "judge_parts_backend.py").write_text(fixed)
     cards = json.loads(aigc("eval", "tiny", "--data", "some-digits", "--json").out)
     core = ["fid", "kid", "precision-recall", "density-coverage", "classes"]
-    others = ["mean-error", "weird", "fails", "nothing", "elbo", "iwae"]
+    others = ["mean-error", "weird", "fails", "nothing", "elbo", "iwae", "reconstruction"]
     assert [card["name"] for card in cards] == core + others
     assert cards[6]["figures"] == {"endless": None}, "JSON has no infinity"
     twice = json.loads(aigc("eval", "tiny", "--data", "two", "-m", "weird", "-m", "weird", "--json").out)

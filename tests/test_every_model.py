@@ -57,18 +57,21 @@ LEARN_LONG = (
     "text/gpt",
     "vae/vq",
 )
-LONG = [
-    case.name
-    for case in CASES
-    if any(
-        model in SIBLINGS or (case.name.startswith("learns ") and model in LEARN_LONG)
-        for model in case.name.split()
-    )
-]
+WHEEL_LONG = ("audio", "text")
+"""Backends whose wheels are built in the longer run alone."""
+
+
+def long(case: Case) -> bool:
+    if case.name == "wheel":
+        return case.bench.backend.name in WHEEL_LONG
+    learns = case.name.startswith("learns ")
+    return any(model in SIBLINGS or (learns and model in LEARN_LONG) for model in case.name.split())
 
 
 @pytest.mark.parametrize(
-    "case", lengthy(CASES, *LONG), ids=lambda case: f"{case.bench.backend.name}: {case.name}"
+    "case",
+    [pytest.param(case, marks=pytest.mark.long) if long(case) else case for case in CASES],
+    ids=lambda case: f"{case.bench.backend.name}: {case.name}",
 )
 def test_it_conforms(case: Case) -> None:
     case.run()

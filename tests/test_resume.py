@@ -128,7 +128,7 @@ def names(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     "model",
-    lengthy(TRAINABLE, *{*TRAINABLE} - {"audio/vocoder", "gan/dcgan", "text/lstm", "vae/conv"}, mark="slow"),
+    lengthy(TRAINABLE, *{*TRAINABLE} - {"gan/dcgan", "text/lstm", "vae/conv"}, mark="slow"),
 )
 def test_a_run_killed_at_any_moment_ends_as_if_uninterrupted(model: str, trainings: Trainings) -> None:
     """At moments spread over the run by chance, and in the midst of writing a checkpoint."""

@@ -116,6 +116,15 @@ def aigc_register_metrics(registry: Registrar) -> None:
             models=judged,
         )
     )
+    registry.add(
+        MetricSpec(
+            name="reconstruction",
+            summary="mean squared error of held-out pictures, encoded and decoded; pixels in 0 .. 1",
+            modality="image",
+            metric="aigc_vae.reconstruction:Reconstruction",
+            models=(*judged, "vae/rae", "vae/vq"),
+        )
+    )
 
 
 @hookimpl

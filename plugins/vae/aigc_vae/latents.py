@@ -1,4 +1,5 @@
-"""The latents of what a model was trained on, for samplers that draw with what is known of them."""
+"""Data sets through a model: the latents of what it was trained on, for samplers that draw with what is known of them,
+and what is to be said of pictures one by one."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aigc_vae.vae import VAE
+from aigc_vae.vq import VQVAE
 
 if TYPE_CHECKING:
     from aigc_core.data import Dataset
@@ -71,6 +73,23 @@ def class_means(latents: Latents, classes: int) -> dict[str, Tensor]:
     return {"means": (sums / counts.clamp_min(1)[:, None]).float(), "counts": counts}
 
 
-def pixels(items: Tensor, generator: VAE) -> Tensor:
+def over(
+    generator: VAE | VQVAE, data: Dataset, index: Tensor, piece: int,
+    judge: Callable[[Tensor, Tensor | None, torch.Generator], Tensor], seed: int, track: Track, name: str,
+) -> Tensor:  # fmt: skip
+    """[N, ...]: what `judge` says of the pictures [N] of a data set, `piece` at a time. It is given pictures in 0 .. 1, their
+    labels if the model is told of classes, and a stream of random numbers; `name` is shown with the progress."""
+    stream = torch.Generator().manual_seed((seed + 1) % 2**63)
+    pieces: Iterable[Tensor] = track(torch.split(index, piece), -(-len(index) // piece), name)
+    told = isinstance(generator, VAE) and generator.classes
+    found = []
+    for part in pieces:
+        items, labels = data.fetch(part)
+        x = pixels(items.to(generator.variance.device), generator)
+        found.append(judge(x, labels.to(x.device) if labels is not None and told else None, stream))
+    return torch.cat(found)
+
+
+def pixels(items: Tensor, generator: VAE | VQVAE) -> Tensor:
     """Pictures uint8 [N, C, H, W] as the model takes them: in 0 .. 1, in its own precision."""
     return items.to(generator.variance.dtype) / 255

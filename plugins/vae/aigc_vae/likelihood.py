@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
 
 from aigc_core.interfaces import Generator, Metric
-from aigc_vae.latents import Track, pixels
+from aigc_vae.latents import Track, over
 from aigc_vae.vae import VAE, kl_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ELBO(Metric):
             return torch.stack([-log_joint.mean(1), kl_of(mean, log_variance)], dim=1)
 
         index = torch.arange(len(data))
-        found = _over(generator, data, index, PIECE // DRAWS, judge, seed, track, "elbo")
+        found = over(generator, data, index, PIECE // DRAWS, judge, seed, track, "elbo")
         reconstruction, kl = found.double().mean(0).tolist()
         elbo = -reconstruction - kl
         return {"elbo": elbo, "bits_per_dim": _bits(elbo, data), "reconstruction": reconstruction, "kl": kl}
@@ -63,7 +63,7 @@ class IWAE(Metric):
 
         chosen = torch.Generator().manual_seed(seed % 2**63)
         index = torch.randperm(len(data), generator=chosen)[:PICTURES].sort().values
-        found = _over(generator, data, index, PIECE // WEIGHTED, judge, seed, track, "iwae").double()
+        found = over(generator, data, index, PIECE // WEIGHTED, judge, seed, track, "iwae").double()
         bound, error = float(found.mean()), float(found.std(correction=0)) / math.sqrt(len(found))
         return {
             f"iwae_{WEIGHTED}": bound, "bits_per_dim": _bits(bound, data), "standard_error": error,
@@ -83,22 +83,6 @@ def _weights(
     nats = generator.nats(logits, x.repeat_interleave(draws, dim=0))
     log_ratio = 0.5 * (noise.square() + log_variance[:, None] - z.square()).sum(2)
     return -nats.view(len(x), draws), log_ratio
-
-
-def _over(
-    generator: VAE, data: Dataset, index: Tensor, piece: int,
-    judge: Callable[[Tensor, Tensor | None, torch.Generator], Tensor], seed: int, track: Track, name: str,
-) -> Tensor:  # fmt: skip
-    """[N, ...]: what `judge` says of some pictures, piece by piece."""
-    stream = torch.Generator().manual_seed((seed + 1) % 2**63)
-    pieces: Iterable[Tensor] = track(torch.split(index, piece), -(-len(index) // piece), name)
-    found = []
-    for part in pieces:
-        items, labels = data.fetch(part)
-        x = pixels(items.to(generator.variance.device), generator)
-        told = labels.to(x.device) if labels is not None and generator.classes else None
-        found.append(judge(x, told, stream))
-    return torch.cat(found)
 
 
 def _bits(nats: float, data: Dataset) -> float:

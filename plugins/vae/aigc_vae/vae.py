@@ -46,6 +46,11 @@ class VAE(Generator[Any]):
         """[N, latent] to the mean of p(x|z), [N, C, H, W] in [0, 1]."""
         return self.decode_logits(z, labels).sigmoid()
 
+    def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Pictures [N, C, H, W] through the mean of their latents and back, in [0, 1]."""
+        mean, _ = self.encode(x, labels)
+        return self.decode(mean, labels)
+
     def prior(self, noise: Tensor) -> Tensor:
         """Latents [N, latent] of the prior, of standard normal values [N, latent]."""
         return noise

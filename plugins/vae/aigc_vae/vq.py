@@ -98,6 +98,10 @@ class VQVAE(Generator[VQConfig]):
         """Codes [N, T] to pictures [N, C, H, W] in [0, 1]."""
         return self.paint(self.codebook[codes]).clamp(0, 1)
 
+    def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Pictures [N, C, H, W] through their codes and back, in [0, 1]; it knows of no labels."""
+        return self.decode(self.encode(x))
+
     def paint(self, vectors: Tensor) -> Tensor:
         """[N, T, D] to pictures [N, C, H, W], not yet clamped: a sigmoid, once it is saturated, learns no more."""
         grid = vectors.view(len(vectors), self.rows, self.columns, -1).permute(0, 3, 1, 2)

@@ -29,7 +29,7 @@ class VQReconstruct(Sampler[VQVAE, VQReconstructOptions]):
 
     def sample(self, generator: VQVAE, block: Block) -> Tensor:
         assert block.images is not None
-        return generator.decode(generator.encode(block.images))
+        return generator.reconstruct(block.images)
 
 
 class VQRestore(Sampler[VQVAE, VQRestoreOptions]):
@@ -45,7 +45,7 @@ class VQRestore(Sampler[VQVAE, VQRestoreOptions]):
         assert block.images is not None
         x = block.images
         if block.masks is None:
-            return generator.decode(generator.encode(x))
+            return generator.reconstruct(x)
         tries, rounds = self.options.tries, self.options.rounds
         uniform = torch.special.ndtr(block.randn(rounds, tries, generator.places).double())
         x, hole = (t.repeat_interleave(tries, 0) for t in (x, block.masks.to(x.dtype)))
