@@ -1,6 +1,6 @@
 """Weights judged by a frozen classifier outside the project, such as those that `aigc bench` keeps.
 
-    python benchmarks/judged.py --judge DIR --real IDX [--set mnist] [--sampler S]... NAME...
+    python benchmarks/judged.py --judge DIR --real IDX [--set mnist] [--sampler S]... [--option key=value]... NAME...
 
 `--judge` holds judge.py and its classifiers, `--real` is the file of the real test pictures. Draws 10,000 pictures of each
 of the weights by each of their samplers that need nothing but a seed; of models that are told of classes picture i is of
@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +43,24 @@ def score(judge: Path, name: str, real: Path, fakes: Path) -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
-def draw(weights: Weights, sampler: str, out: Path, count: int = COUNT) -> None:
+def draw(
+    weights: Weights, sampler: str, out: Path, count: int = COUNT, options: Mapping[str, str] | None = None
+) -> None:
     """An `.npz` of `images` uint8 [N, H, W, C], and of `labels` [N] where the model is told of classes."""
     classes = labels(weights.model.spec, sampler, weights.generator.data.classes)
-    drawn = aigc_core.sample(weights, count=count, sampler=sampler, labels=classes)
+    drawn = aigc_core.sample(weights, count=count, sampler=sampler, labels=classes, options=options)
     assert drawn is not None
     asked = {"labels": np.arange(count) % len(classes)} if classes else {}
     np.savez(out, images=drawn.array, **asked)
 
 
-def judged(arguments: argparse.Namespace, weights: Weights, sampler: str) -> dict[str, float]:
+def judged(
+    arguments: argparse.Namespace, weights: Weights, sampler: str, options: Mapping[str, str] | None = None
+) -> dict[str, float]:
     """What the judge says of what a sampler draws."""
     with tempfile.TemporaryDirectory() as folder:
         fakes = Path(folder) / "fakes.npz"
-        draw(weights, sampler, fakes)
+        draw(weights, sampler, fakes, options=options)
         return score(arguments.judge, arguments.set, arguments.real, fakes)
 
 
@@ -87,13 +92,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     parser.add_argument("--sampler", action="append", help="this one alone; may be given many times")
+    parser.add_argument(
+        "--option", action="append", default=[], help="of the sampler: key=value; may be given many times"
+    )
     parser.add_argument("names", nargs="+", metavar="NAME", help="weights: a name in the store, or a file")
     arguments = parser.parse_args()
     head("weights", "model", "sampler")
     for name in arguments.names:
         weights = aigc_core.load(name)
         for sampler in drawable(weights, arguments.sampler):
-            row(judged(arguments, weights, sampler), name, f"`{weights.model.spec.id}`", sampler)
+            options = dict(option.split("=", 1) for option in arguments.option)
+            said = judged(arguments, weights, sampler, options)
+            row(said, name, f"`{weights.model.spec.id}`", " ".join([sampler, *arguments.option]))
 
 
 if __name__ == "__main__":

@@ -74,6 +74,13 @@ class PriorOptions(Options):
 class MixtureOptions(Options):
     """The mixture is fitted as the model is trained."""
 
+    temperature: float = Field(
+        1.0,
+        ge=0,
+        le=10,
+        description="spread of each of its parts: 1 as fitted; less is more typical, less diverse",
+    )
+
 
 class TwoStageOptions(Options):
     """The second stage is fitted as the model is trained."""

@@ -32,6 +32,7 @@ class Mixture(Sampler[VAE, MixtureOptions]):
     def sample(self, generator: VAE, block: Block) -> Tensor:
         labels = generator.labels_of(block)
         choice, noise = block.randn(1)[:, 0], block.randn(generator.latent)
+        noise = self.options.temperature * noise
         return generator.decode(draw_mixture(block.fitted, labels, choice, noise), labels)
 
 

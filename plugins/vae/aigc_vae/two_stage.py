@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDTH: Final = 256
-BATCH: Final = 256
-RATE: Final = 2e-3
+BATCH: Final = 512
+RATE: Final = 4e-3
 
 Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
 

@@ -47,6 +47,29 @@ def test_a_mixture_has_the_shares_the_places_and_the_shapes_of_the_clouds() -> N
         torch.testing.assert_close(torch.cov(cloud.T), torch.cov(truth.T), atol=0.05, rtol=0)
 
 
+def test_by_a_temperature_of_nothing_the_places_alone_are_drawn() -> None:
+    from aigc_vae.config import ConvConfig, MixtureOptions
+    from aigc_vae.conv import ConvVAE
+    from aigc_vae.samplers import Mixture
+
+    from aigc_core.interfaces import Block
+    from aigc_core.specs import DataInfo
+
+    torch.manual_seed(0)
+    model = ConvVAE(ConvConfig(latent=3, width=4), DataInfo("image", (1, 8, 8))).eval()
+    fitted = fit_mixture(torch.randn(400, 3), None, 0, 2, seed=0)
+    block = Block(seed=0, start=0, size=64, device=torch.device("cpu"), fitted=fitted)
+
+    def spread(temperature: float) -> float:
+        block.__dict__.pop("_streams", None)  # the same noise again
+        made = Mixture(MixtureOptions(temperature=temperature)).sample(model, block)
+        return float(min(made.sub(made[row]).flatten(1).norm(dim=1).sort().values[8] for row in range(8)))
+
+    with torch.inference_mode():
+        assert spread(0) < 1e-6, "one of two pictures, many times"
+        assert 0 < spread(0.5) < spread(1)
+
+
 def test_each_class_has_a_mixture_of_its_own() -> None:
     z, labels = two_clouds()
     fitted = fit_mixture(z, labels, 3, 6, seed=0)
