@@ -68,6 +68,8 @@ class DataNeeds:
     """Whether it can't do without labels."""
     transcripts: bool = False
     """Whether it can't do without what is said in each sound."""
+    moments: bool = False
+    """Whether it must know how large values are: then `DataInfo.details` say `mean` and `deviation`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +191,9 @@ class DataInfo:
     """The names of the labels 0, 1, ...; empty where there are no labels."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the modality needs beyond a shape, as JSON: the `encoding` of text; of sound the `sample_rate`, where they
-    are known the names of the `speakers`, and where it has transcripts the first few different ones, as `examples`."""
+    are known the names of the `speakers`, and where it has transcripts the first few different ones, as `examples`; for a model
+    whose `DataNeeds` ask for `moments` the `mean` of each channel, a list, and the `deviation` of all values from those, where
+    values lie in -1 .. 1."""
     assets: Mapping[str, bytes] = field(default_factory=dict)
     """Files that belong to it: a tokenizer's; the `characters` of all transcripts, in UTF-8, sorted. They travel in the
     weights file as tensors, beside the generator's."""

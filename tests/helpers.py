@@ -53,11 +53,15 @@ SMALL: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+SMALL_FAMILY: dict[str, dict[str, Any]] = {"diffusion": {"layers": 1, "width": 16, "heads": 2}}
+
+
 def small_options(model_id: str) -> dict[str, Any]:
-    """Options that make a model of texts or sounds small, so that tests are short; none for others."""
+    """Options that make a model small, so that tests are short; none for those that are small anyway."""
     model = default().load(model_id)
     known = {*model.config.model_fields, *({"critic_width"} & {*model.trainer_config.model_fields})}
-    return {k: v for k, v in SMALL[model.spec.modality].items() if k in known}
+    small = SMALL_FAMILY.get(model_id.partition("/")[0], SMALL[model.spec.modality])
+    return {k: v for k, v in small.items() if k in known}
 
 
 def quick_options(model_id: str, sampler: str | None = None) -> dict[str, Any]:
@@ -67,6 +71,8 @@ def quick_options(model_id: str, sampler: str | None = None) -> dict[str, Any]:
     quick = {"max_tokens": 24, "seconds": 0.2, "iterations": 2, "picture": False}
     if sampler == "restore":
         quick |= {"candidates": 4, "restarts": 2, "steps": 3, "rounds": 2, "tries": 2}
+    if model.spec.id.startswith("diffusion/"):
+        quick |= {"steps": 4, "rounds": 2}
     return {k: v for k, v in quick.items() if k in fields}
 
 

@@ -14,7 +14,7 @@ import torch
 from helpers import SHARED, Run, write_pictures
 from PIL import Image
 
-from aigc_core.data import ArrayImages, Batches, Dataset, open_data
+from aigc_core.data import ArrayImages, ArrayItems, Batches, Dataset, open_data
 from aigc_core.data.folder import FolderImages
 from aigc_core.errors import AigcError, DamagedFileError, DataError, NotFoundError, UsageError
 from aigc_core.registry import Registry
@@ -308,3 +308,23 @@ def test_show_tells_what_data_holds(aigc: Run, tmp_path: Path) -> None:
     assert "3x12x10" in told.out
     assert "bad.png" in told.err
     assert [row["name"] for row in json.loads(aigc("data", "--json").out)][:2] == ["digits", "mnist"]
+
+
+def test_moments_are_those_of_the_data_and_stay_those_of_weights() -> None:
+    from aigc_core.data.moments import with_moments
+
+    values = np.random.default_rng(0).integers(0, 256, (50, 3, 8, 9)).astype(np.uint8)
+    values[:, 1] //= 2
+    data = ArrayImages(values, name="made")
+    found = with_moments(data)
+    scaled = values / 127.5 - 1
+    mean = scaled.mean((0, 2, 3))
+    assert found.info.details["mean"] == pytest.approx(mean.tolist(), abs=1e-4)
+    spread = np.sqrt(np.square(scaled - mean[None, :, None, None]).mean())
+    assert found.info.details["deviation"] == pytest.approx(spread, rel=1e-4)
+    assert found.digest == data.digest
+    assert data.info.details == {}
+    other = ArrayImages(values // 3, name="other")
+    assert with_moments(other, kept=found.info).info.details == found.info.details
+    with pytest.raises(DataError, match="is text, which has no mean"):
+        with_moments(ArrayItems(np.zeros((3, 8), np.uint8), kind="text", name="t"))

@@ -285,15 +285,15 @@ def test_backends_can_be_turned_off_and_chosen(
         assert listed.err == ""
         return {row["id"].partition("/")[0] for row in json.loads(listed.out)}
 
-    assert families() == {"audio", "gan", "text", "vae", "good"}
+    assert families() == {"audio", "diffusion", "gan", "text", "vae", "good"}
     monkeypatch.setenv("AIGC_DISABLE_PLUGINS", "gan, aigc-good")
-    assert families() == {"audio", "text", "vae"}
+    assert families() == {"audio", "diffusion", "text", "vae"}
     wanted = aigc("models", "show", "gan/dcgan")
     assert wanted.code == 4
     assert "AIGC_DISABLE_PLUGINS turns it off" in wanted.error
     states = {row["name"]: row["state"] for row in json.loads(aigc("plugins", "--json").out)}
     assert states == {
-        "audio": "ok", "gan": "disabled", "good": "disabled", "text": "ok", "vae": "ok",
+        "audio": "ok", "diffusion": "ok", "gan": "disabled", "good": "disabled", "text": "ok", "vae": "ok",
     }  # fmt: skip
     monkeypatch.setenv("AIGC_DISABLE_PLUGINS", "")
     monkeypatch.setenv("AIGC_PLUGINS", "good,vae")

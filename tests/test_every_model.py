@@ -41,7 +41,15 @@ CASES = [case for name in sorted(registry_module.default().backends) for case in
 MODELS = sorted(registry_module.default().models)
 
 
-SIBLINGS = ("audio/vae-raw", "gan/mlp", "gan/resnet", "vae/conditional", "vae/mlp", "vae/rae")
+SIBLINGS = (
+    "audio/vae-raw",
+    "diffusion/dit",
+    "gan/mlp",
+    "gan/resnet",
+    "vae/conditional",
+    "vae/mlp",
+    "vae/rae",
+)
 """Models that differ from another one in little but their networks; what holds for that one is looked at in them in the
 longer run alone."""
 SAMPLERS = [

@@ -23,7 +23,7 @@ sys.argv = ["aigc"] + {arguments!r}
 try:
     main()
 finally:
-    heavy = [m for m in sys.modules if m.startswith(("aigc_audio.", "aigc_gan.", "aigc_text.", "aigc_vae."))]
+    heavy = [m for m in sys.modules if m.startswith(("aigc_audio.", "aigc_diffusion.", "aigc_gan.", "aigc_text.", "aigc_vae."))]
     assert not [m for m in heavy if not m.endswith(".config")], heavy
     assert {configs} or not heavy, heavy
 """

@@ -17,8 +17,9 @@ def test_models_can_be_filtered(aigc: Run) -> None:
     sounds = ["audio/tacotron", "audio/vae", "audio/vae-raw", "audio/vocoder"]
     gans = ["gan/conditional", "gan/dcgan", "gan/mlp", "gan/resnet"]
     vaes = ["vae/conditional", "vae/conv", "vae/mlp", "vae/rae", "vae/vq"]
-    pictures = gans + vaes
-    assert ids() == [*sounds, *gans, "text/gpt", "text/lstm", *vaes]
+    diffusion = ["diffusion/dit", "diffusion/unet"]
+    pictures = diffusion + gans + vaes
+    assert ids() == [*sounds, *diffusion, *gans, "text/gpt", "text/lstm", *vaes]
     assert ids("--can", "interpolate") == pictures[:-1]
     assert ids("--can", "top-by-critic", "--can", "prior") == gans
     assert ids("--modality", "image") == pictures
@@ -48,7 +49,8 @@ def test_a_models_page_tells_all_its_options(aigc: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [*(f"gan/{n}" for n in ("conditional", "dcgan", "mlp", "resnet")),
+    "model", [*(f"diffusion/{n}" for n in ("dit", "unet")),
+              *(f"gan/{n}" for n in ("conditional", "dcgan", "mlp", "resnet")),
               *(f"vae/{n}" for n in ("conditional", "conv", "mlp", "rae", "vq"))]
 )  # fmt: skip
 def test_the_stated_number_of_parameters_is_true(

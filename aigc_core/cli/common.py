@@ -88,7 +88,7 @@ def reading_option(command: _F) -> _F:
         type=KeyValue(),
         multiple=True,
         help="How a text is read: documents, field, invalid, validation; how sounds are: sample_rate, trim, pad, "
-        "shortest, longest, names, metadata, columns, transcripts (see docs/data.md).",
+        "shortest, longest, names, metadata, columns, transcripts; of pictures: captions (see docs/data.md).",
     )(command)
 
 

@@ -126,7 +126,9 @@ def show(
             "classes": ", ".join(f"{name} ({n})" for name, n in counts.items()),
             "digest": found.digest,
             "speakers": ", ".join(found.info.details.get("speakers", ())),
-            "transcripts": "; ".join(found.info.details.get("examples", ())),
+            "captions" if found.info.modality == "image" else "transcripts": "; ".join(
+                found.info.details.get("examples", ())
+            ),
             "skipped": str(len(found.skipped)) if found.skipped else "",
         }
     )

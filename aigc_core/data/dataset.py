@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from aigc_core.modality import modality
 from aigc_core.specs import DataInfo
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
     from torch import Tensor
 
@@ -36,8 +40,10 @@ class Dataset(ABC):
         self._digest = digest
         self.skipped: list[str] = []
         """Items that could not be read: `path: reason`."""
+        self.files: Sequence[Path] | None = None
+        """Of each item the file that it came from, where it has one of its own."""
         self.reading: Mapping[str, Any] = {}
-        """How texts or sounds were read, where that was not by default; plain JSON."""
+        """How items were read, where that was not by default; plain JSON."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -58,6 +64,12 @@ class Dataset(ABC):
     def labels(self) -> Tensor | None:
         """[len(self)] int64: the labels of all items, or None."""
         return self.fetch(torch.arange(len(self)))[1]
+
+    def described(self, **details: Any) -> Self:
+        """The same items, of which `info.details` say more."""
+        found = copy.copy(self)
+        vars(found)["info"] = replace(self.info, details={**self.info.details, **details})
+        return found
 
     @property
     def digest(self) -> str:

@@ -86,7 +86,7 @@ def open_folder(
         digest = scan.digest(channels).finish(labels, classes)
         info = DataInfo("image", shape, classes)
         dataset = FolderImages(scan.paths, size, labels, name, split, info, digest)
-    dataset.skipped = scan.skipped
+    dataset.skipped, dataset.files = scan.skipped, scan.paths
     return dataset
 
 

@@ -137,6 +137,19 @@ class SoundReading(Options):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
+class PictureReading(Options):
+    """What is known of pictures beside themselves."""
+
+    captions: str = Field(
+        "",
+        description="the file that says what is to be seen in each; by default metadata.jsonl beside them; none ignores it",
+    )
+
+    def said(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
 PLACE: Final = re.compile(r"\{(label|speaker|)\}")
 COLUMNS: Final = ("file", "text", "speaker", "label")
 IGNORED: Final = "none"
@@ -153,31 +166,34 @@ class Reading(NamedTuple):
 
     texts: TextReading
     sounds: SoundReading
+    pictures: PictureReading
 
-    def refuse(self, reason: str, *, texts: bool = True, sounds: bool = True) -> None:
-        """Raises UsageError if anything was given for texts, or for sounds, that are not there."""
-        wrong: tuple[tuple[bool, TextReading | SoundReading], ...] = (
+    def refuse(self, reason: str, *, texts: bool = True, sounds: bool = True, pictures: bool = True) -> None:
+        """Raises UsageError if anything was given for texts, sounds or pictures that are not there."""
+        kinds: tuple[tuple[bool, TextReading | SoundReading | PictureReading], ...] = (
             (texts, self.texts),
             (sounds, self.sounds),
+            (pictures, self.pictures),
         )
-        for refused, options in wrong:
+        there = [options for refused, options in kinds if not refused]
+        for refused, options in kinds:
             if refused and (said := options.said()):
                 given = " ".join(f"-d {name}={value}" for name, value in said.items())
-                other = (
-                    SoundReading if texts and not sounds else TextReading if sounds and not texts else None
-                )
-                apply = f"; what applies: {', '.join(other.model_fields)}" if other else ""
+                apply = f"; what applies: {', '.join(type(there[0]).model_fields)}" if len(there) == 1 else ""
                 raise UsageError(f"{given} does not apply: {reason}{apply}")
 
 
 def readings(given: Mapping[str, Any] | None) -> Reading:
     """The options from what was given for them. Raises UsageError for an unknown one, or a value out of range."""
-    schemas: dict[str, type[Options]] = {"texts": TextReading, "sounds": SoundReading}
+    schemas: dict[str, type[Options]] = {
+        "texts": TextReading, "sounds": SoundReading, "pictures": PictureReading,
+    }  # fmt: skip
     found = parse(schemas, given or {}, "the reading of data (-d)")
-    texts, sounds = found["texts"], found["sounds"]
+    texts, sounds, pictures = found["texts"], found["sounds"], found["pictures"]
     assert isinstance(texts, TextReading)
     assert isinstance(sounds, SoundReading)
-    return Reading(texts, sounds)
+    assert isinstance(pictures, PictureReading)
+    return Reading(texts, sounds, pictures)
 
 
 def text_reading(given: Mapping[str, Any] | None) -> TextReading:

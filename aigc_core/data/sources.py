@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from aigc_core.data import sounds, texts
 from aigc_core.data.arrays import from_idx, from_npz
+from aigc_core.data.captions import BESIDE, Captioned, read_captions
 from aigc_core.data.clips import Sounds
 from aigc_core.data.dataset import Dataset
 from aigc_core.data.folder import ENDINGS as PICTURES
 from aigc_core.data.folder import Track, files_below, open_folder
 from aigc_core.data.idx import is_idx
-from aigc_core.data.reading import readings
+from aigc_core.data.reading import IGNORED, readings
+from aigc_core.data.transcripts import SPLITS
 from aigc_core.errors import BackendError, DataError, NotFoundError, UsageError, did_you_mean
 from aigc_core.files import user_path
 
@@ -42,8 +44,8 @@ def open_data(
     A folder with `train` and `test` sub-folders has those splits; so have IDX files named as MNIST's are; other texts
     have `train` and `validation`. `split` is by default the one to train on. `size` (height, width) concerns folders of
     pictures, see `open_folder`; of a text or sound it is the length of an item, in bytes or samples, twice.
-    `strict` makes unreadable files of a folder an error. `reading`: how texts or sounds are read, see
-    `TextReading` and `SoundReading` in `aigc_core.data.reading`.
+    `strict` makes unreadable files of a folder an error. `reading`: how texts, sounds or pictures are read, see
+    `TextReading`, `SoundReading` and `PictureReading` in `aigc_core.data.reading`.
     Raises NotFoundError, DataError, DamagedFileError, or UsageError for options that do not apply.
     """
     text, read = str(data), readings(reading)
@@ -62,14 +64,14 @@ def open_data(
             [path], path, name=path.stem, split=split, length=_length(size), reading=read.texts, track=track
         )
     _only_train(path, split)
-    read.refuse(f"{path} is no text and no folder of sounds")
+    read.refuse(f"{path} is no text and no folder of sounds", pictures=False)
     if path.suffix.lower() in sounds.ENDINGS:
         raise DataError(f"{path}: one sound is no data set; give a folder of them")
     _no_size(size, f"{path} is one file of items of one size")
     if path.suffix == ".npz":
-        return from_npz(path, path.stem)
+        return captioned(from_npz(path, path.stem), read)
     if is_idx(path):
-        return from_idx(path, path.name.partition("-")[0])
+        return captioned(from_idx(path, path.name.partition("-")[0]), read)
     raise DataError(
         f"{path}: not a folder (of pictures, sounds or text files), a .txt, a .jsonl, an IDX file (*-ubyte, *.gz) or an .npz"
     )
@@ -88,10 +90,10 @@ def _open_known(name: str, registry: Registry, split: str, size: Size | None, re
     if not isinstance(found, Dataset):
         raise BackendError(f"data set {name!r}: {spec.source} did not return an aigc_core.data.Dataset")
     if not isinstance(found, Sounds) or found.reread is None:
-        read.refuse(f"{name!r} is a data set by name")
+        read.refuse(f"{name!r} is a data set by name", pictures=found.info.modality != "image")
     if not isinstance(found, Sounds):
         _no_size(size, f"data set {name!r} has a size of its own")
-        return found
+        return captioned(found, read)
     read.refuse(f"{name!r} holds sounds", sounds=False)
     if wrong := {*read.sounds.said()} & {"names", "metadata", "columns"}:
         raise UsageError(f"-d {min(wrong)} does not apply: it is known what each sound of {name!r} is")
@@ -108,14 +110,14 @@ def _open_directory(
     for file in (path / stem, path / f"{stem}.gz"):
         if file.is_file():
             _no_size(size, f"{file} is one file of pictures of one size")
-            read.refuse(f"{file} is no text and no folder of sounds")
-            return from_idx(file, path.name, split)
+            read.refuse(f"{file} is no text and no folder of sounds", pictures=False)
+            return captioned(from_idx(file, path.name, split), read, path)
     archives = sorted(path.glob("*.npz"))
     if len(archives) == 1 and not any(p.parent == path for p in files_below(path, PICTURES)):
         _no_size(size, f"{archives[0]} is one file of items of one size")
-        read.refuse(f"{archives[0]} is no text and no folder of sounds")
+        read.refuse(f"{archives[0]} is no text and no folder of sounds", pictures=False)
         _only_train(archives[0], split)
-        return from_npz(archives[0], path.name)
+        return captioned(from_npz(archives[0], path.name), read, path)
     splits = (path / "train").is_dir() and (path / "test").is_dir()
     root = path / split if splits else path
     if split == "validation" and not root.is_dir():
@@ -148,10 +150,35 @@ def _open_directory(
             reading=read.sounds,
             track=track,
         )
-    read.refuse(f"{root} holds pictures" if others else f"{root} holds no texts and no sounds")
+    read.refuse(
+        f"{root} holds pictures" if others else f"{root} holds no texts and no sounds", pictures=False
+    )
     if size is not None and max(size) > LARGEST:
         raise UsageError(f"--size {size[0]}x{size[1]}: pictures have at most {LARGEST} pixels a side")
-    return open_folder(root, name=name, split=split, size=size, strict=strict, track=track)
+    return captioned(
+        open_folder(root, name=name, split=split, size=size, strict=strict, track=track), read, root
+    )
+
+
+def captioned(dataset: Dataset, read: Reading, root: Path | None = None) -> Dataset:
+    """Pictures with their captions, where there are any: those of the file that is named, or that lies in the folder `root`
+    or, where that is one of several splits, beside it. Raises NotFoundError, DataError, UsageError."""
+    asked = read.pictures.captions
+    if asked == IGNORED:
+        return dataset
+    folders = [] if root is None else [root, root.parent] if root.name in SPLITS else [root]
+    places = [folder / (asked or BESIDE) for folder in folders]
+    if asked:
+        if dataset.info.modality != "image":
+            read.refuse(f"{dataset.name!r} holds no pictures")
+        places.insert(0, user_path(asked))
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        if asked:
+            raise NotFoundError(f"no file {asked!r} of captions (-d captions=FILE)")
+        return dataset
+    said = read_captions(path).of(dataset.files, dataset.labels(), dataset.info.classes)
+    return Captioned(dataset, said, {"captions": asked} if asked else {})
 
 
 def _only_train(path: Path, split: str) -> None:

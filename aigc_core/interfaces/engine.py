@@ -70,9 +70,9 @@ class Engine(Protocol):
     def autocast(self) -> AbstractContextManager[None]:
         """The run's precision: put forward passes inside."""
 
-    def average(self, generator: _G, half_life: float) -> Average:
-        """A moving average whose half-life is given in items seen; short at first, so that the random
-        initialisation is forgotten."""
+    def average(self, generator: _G, half_life: float, ramp: float = 0.1) -> Average:
+        """A moving average whose half-life is given in items seen; at first it is no more than `ramp` of those, so that
+        the random initialisation is forgotten."""
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal values [N, ...] on the device. N is the size of the batch, or k times that for k

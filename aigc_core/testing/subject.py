@@ -72,6 +72,10 @@ class Bench:
         data, size = self.source(model_id)
         opened = open_data(data, self.registry, size=size)
         model = self.model(model_id)
+        if model.spec.data.moments:
+            from aigc_core.data.moments import with_moments
+
+            opened = with_moments(opened)
         if model.tokenizer is None:
             return opened
         from aigc_core.data.tokens import for_model

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ExponentialAverage:
     """avg <- avg + (1 - beta)(x - avg), with beta = 2^(-batch / half_life).
 
-    While few items have been seen, the half-life is a tenth of them at most (Karras et al. 2020, StyleGAN2's
+    While few items have been seen, the half-life is a share of them at most, `ramp` (Karras et al. 2020, StyleGAN2's
     warm-up), so that the initialisation is forgotten. Parameters and floating point buffers are averaged;
     other buffers (counters) are copied. Of a sharded generator each process averages its own part.
     """
@@ -31,11 +31,13 @@ class ExponentialAverage:
         self,
         generator: Generator[Any],
         half_life: float,
+        ramp: float,
         engine: AccelerateEngine,
         whole: Callable[[dict[str, Tensor]], Generator[Any]] | None = None,
     ) -> None:
         """whole: for a sharded generator, builds a plain one from its tensors."""
-        self._half_life, self._engine, self._whole = half_life, engine, whole
+        self._half_life, self._ramp = half_life, ramp
+        self._engine, self._whole = engine, whole
         theirs = _tensors(generator)
         if whole is None:
             self._generator = copy.deepcopy(generator).eval().requires_grad_(False)
@@ -59,7 +61,7 @@ class ExponentialAverage:
             return
         batch_size = self._engine.batch_size
         seen = (self._engine.step + 1) * batch_size
-        beta = 0.5 ** (batch_size / max(min(self._half_life, seen / 10), 1e-8))
+        beta = 0.5 ** (batch_size / max(min(self._half_life, self._ramp * seen), 1e-8))
         mine, theirs = [a for a, _ in self._averaged], [b for _, b in self._averaged]
         torch._foreach_lerp_(mine, theirs, 1 - beta)
         for a, b in self._copied:

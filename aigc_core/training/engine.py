@@ -167,14 +167,14 @@ class AccelerateEngine:
         with torch.autocast(self.device.type, self._dtype):
             yield
 
-    def average(self, generator: Generator[Any], half_life: float) -> Average:
+    def average(self, generator: Generator[Any], half_life: float, ramp: float = 0.1) -> Average:
         plain = None
         if id(generator) in self._classes:
 
             def plain(tensors: Mapping[str, Tensor]) -> Generator[Any]:
                 return self._plain(generator, tensors).eval().requires_grad_(False)
 
-        return ExponentialAverage(generator, half_life, self, plain)
+        return ExponentialAverage(generator, half_life, ramp, self, plain)
 
     def randn(self, *shape: int) -> Tensor:
         return self._mine(shape, lambda whole: torch.randn(whole, generator=self._stream, device=self.device))

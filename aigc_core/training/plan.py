@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aigc_core.data.clips import Sounds
+from aigc_core.data.moments import with_moments
 from aigc_core.data.sources import open_data
 from aigc_core.data.tokens import for_model
 from aigc_core.errors import DataError, UsageError
@@ -146,6 +147,8 @@ def plan(
     if loaded.tokenizer is not None:
         kept = {} if parent is None else parent.generator.data.assets
         dataset = for_model(dataset, loaded.tokenizer, config, kept, progress.track)
+    if loaded.spec.data.moments:
+        dataset = with_moments(dataset, progress.track, None if parent is None else parent.generator.data)
     if name is None:
         name = re.sub(
             "[^a-z0-9._-]+", "-", f"{loaded.spec.id.partition('/')[2]}-{dataset.name}".lower()
