@@ -195,7 +195,8 @@ class DataInfo:
     whose `DataNeeds` ask for `moments` the `mean` of each channel, a list, and the `deviation` of all values from those, where
     values lie in -1 .. 1."""
     assets: Mapping[str, bytes] = field(default_factory=dict)
-    """Files that belong to it: a tokenizer's; the `characters` of all transcripts, in UTF-8, sorted. They travel in the
+    """Files that belong to it: a tokenizer's; the `characters` of all transcripts, in UTF-8, sorted; the `words`
+    of all captions, a line each. They travel in the
     weights file as tensors, beside the generator's."""
 
 

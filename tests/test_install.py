@@ -72,7 +72,8 @@ def test_the_core_alone_says_what_to_install(wheels: Path, tmp_path: Path) -> No
     assert listed.returncode == 0
     assert listed.stdout == ""
     assert listed.stderr == (
-        "aigc: no backend is installed, so there are no models; install the known ones: aigc plugins install gan diffusion vae text audio\n"
+        "aigc: no backend is installed, so there are no models; install the known ones: "
+        "aigc plugins install gan diffusion vae text audio\n"
     )
     wanted = run([python, "-m", "aigc_core", "train", "gan/dcgan", "--data", "digits"], tmp_path)
     assert wanted.returncode == 4

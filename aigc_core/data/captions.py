@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -147,10 +147,13 @@ class Captioned(Dataset):
         }
         self._rows = torch.tensor([rows[texts] for texts in captions], dtype=torch.int32)
         words = sorted({word for text in different for word in words_of(text)})
-        info = pictures.described(examples=different[:EXAMPLES]).info
+        info = replace(
+            pictures.info,
+            details={**pictures.info.details, "examples": different[:EXAMPLES]},
+            assets={**pictures.info.assets, "words": "\n".join(words).encode()},
+        )
         digest = hashlib.sha256(json.dumps([pictures.digest, [list(texts) for texts in captions]]).encode())
         super().__init__(pictures.name, pictures.split, info, f"sha256:{digest.hexdigest()}")
-        vars(self)["info"] = _with_words(info, words)
         self._pictures, self.skipped, self.reading = pictures, pictures.skipped, dict(reading)
 
     def __len__(self) -> int:
@@ -169,12 +172,6 @@ class Captioned(Dataset):
     @property
     def in_memory(self) -> bool:
         return self._pictures.in_memory
-
-
-def _with_words(info: Any, words: Sequence[str]) -> Any:
-    from dataclasses import replace
-
-    return replace(info, assets={**info.assets, "words": "\n".join(words).encode()})
 
 
 def words_of(text: str) -> list[str]:

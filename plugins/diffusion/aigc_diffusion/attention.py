@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FEW: Final = 256
-"""Places for which all scores are written out: for grids as small it takes a fifth of the time of torch's own on a processor;
-for larger ones it would take too much memory."""
+"""Places up to which all scores are written out; for more it would take too much memory."""
 
 
 def attend(qkv: Tensor, heads: int) -> Tensor:
